@@ -1,0 +1,93 @@
+"""A run's files as a page may show them: never outside the run's folder, never more than a cap, nothing unpickled."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from experiments.errors import ConfigError
+from experiments.store.files import inside, list_files
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from PIL.Image import Image
+
+LARGEST_IMAGE_MB = 20
+_PNG = b"\x89PNG\r\n\x1a\n"
+_MOST_PIXELS = 40_000_000
+_SMALL = 480  # pixels: a grid of digits is enlarged to about this width
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+def read_tail(folder: Path, name: str, n_bytes: int = 65_536) -> str | None:
+    """The end of a text file without terminal codes, None where there is no such file.
+
+    Of a progress bar drawn over itself only the last state stays.
+    """
+    try:
+        path = inside(folder, name)
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - n_bytes))
+            text = file.read(n_bytes).decode("utf-8", errors="replace")
+    except (OSError, ConfigError):
+        return None
+    lines = (line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
+    return _ESCAPES.sub("", "\n".join(lines)).strip("\n")
+
+
+def file_table(folder: Path) -> pd.DataFrame:
+    """Columns file and size (bytes): every file below the folder, sorted by name."""
+    import pandas as pd
+
+    names = list_files(folder)
+    # a name that is no UTF-8 cannot be sent to a browser as it is
+    shown = [name.encode("utf-8", errors="replace").decode() for name in names]
+    return pd.DataFrame({"file": shown, "size": [_size(folder / name) for name in names]})
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # removed since it was listed
+        return 0
+
+
+def media(folder: Path) -> dict[str, dict[int, str]]:
+    """Name of a picture -> step -> file, for every `media/<name>/<step>.png`."""
+    found: dict[str, dict[int, str]] = {}
+    for file in list_files(folder / "media"):
+        path = PurePosixPath(file)
+        if path.suffix == ".png" and re.fullmatch(r"\d{1,12}", path.stem) and len(path.parts) > 1:
+            found.setdefault(str(path.parent), {})[int(path.stem)] = f"media/{file}"
+    return found
+
+
+def read_image(folder: Path, name: str) -> Image | None:
+    """The PNG image, small ones enlarged with sharp pixels; None for anything else, a broken, huge or oversized one."""
+    from PIL import Image as Pillow
+
+    try:
+        path = inside(folder, name)
+        if path.stat().st_size > LARGEST_IMAGE_MB * 1_000_000:
+            return None
+        data = path.read_bytes()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # the next line but one judges the size
+            image = Pillow.open(io.BytesIO(data), formats=("PNG",)) if data.startswith(_PNG) else None
+        if image is None or image.width * image.height > _MOST_PIXELS:
+            return None
+        image.load()
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        Pillow.DecompressionBombError,
+    ):  # SyntaxError: Pillow's word for a broken PNG
+        return None
+    factor = max(1, _SMALL // max(image.width, 1))
+    return (
+        image.resize((image.width * factor, image.height * factor), Pillow.Resampling.NEAREST) if factor > 1 else image
+    )

@@ -1,0 +1,258 @@
+"""Parts from a config: the module, the data and the Trainer, each refusing what it cannot use in one line."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.profilers import AdvancedProfiler, SimpleProfiler
+
+from experiments.checkpoints import Checkpoints, Seeds, StopEarly, use_exact_loop
+from experiments.config import Config
+from experiments.console import Progressing
+from experiments.errors import ConfigError
+from experiments.logger import Logger, Recorder
+from experiments.parser import signature_of
+from experiments.pictures import Pictures
+from experiments.signals import Signals
+from experiments.trainer import TrainerOptions
+from lightning_modules import MODULES
+from lightning_modules.data import DATA
+from lightning_modules.optimizers import SCHEDULES, build
+from lightning_modules.parts import load_class
+
+Say = Callable[[str], None]
+
+
+def set_threads(threads: int | None) -> int:
+    """The number of threads in force: the one asked for, or every core this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads = {threads}: must be at least 1")
+    torch.set_num_threads(threads or cores)
+    return threads or cores
+
+
+def build_parts(config: Config) -> tuple[pl.LightningModule, Any]:
+    """The module and the data part of a config.
+
+    Raises ConfigError in one line for whatever its parts refuse.
+    """
+    values = config.values
+    pl.seed_everything(values["seed"], verbose=False)
+    data = _construct("data", values["data"], DATA, {"seed": values["seed"]})
+    filled = _facts(data, load_class(values["model"]["class"], MODULES))
+    filled["seed"] = values["seed"]
+    for part in ("optimizer", "critic_optimizer"):
+        if part in values:
+            _check_optimizer(part, values[part])
+            filled[part] = values[part]
+    if "schedule" in values:
+        filled["schedule"] = _schedule(values, data)
+    pl.seed_everything(values["seed"], verbose=False)  # again: initial weights do not depend on what the data drew
+    module = _construct("model", values["model"], MODULES, filled)
+    if not isinstance(module, pl.LightningModule):
+        raise ConfigError(
+            f"model.class = {values['model']['class']}: must be a LightningModule, is a {type(module).__name__}"
+        )
+    if hasattr(module, "check_data"):
+        check: Callable[[Any], None] = module.check_data  # type: ignore[assignment]
+        _refusing("data", check, data)
+    return module, data
+
+
+def _construct(part: str, settings: Mapping[str, Any], known: Mapping[str, str], filled: Mapping[str, Any]) -> Any:
+    kind = load_class(settings["class"], known)
+    accepted = signature_of(kind)
+    given = {key: value for key, value in settings.items() if key != "class"}
+    given |= {key: value for key, value in filled.items() if key in accepted}
+    return _refusing(part, kind, **given)
+
+
+def _refusing(part: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """The function's result; its ValueError, TypeError or OSError as a ConfigError in one line."""
+    try:
+        return function(*args, **kwargs)
+    except ConfigError:
+        raise
+    except (ValueError, TypeError, OSError) as error:
+        text = " ".join(str(error).split())
+        raise ConfigError(text if text.startswith((f"{part}.", f"{part}:")) else f"{part}: {text}") from error
+
+
+def _facts(data: Any, kind: type[Any]) -> dict[str, Any]:
+    """What the model is told about the data: its shape and number of classes."""
+    facts = {}
+    for key in ("shape", "n_classes"):
+        if key not in signature_of(kind):
+            continue
+        if not hasattr(data, key) and hasattr(data, "setup"):
+            _refusing("data", data.prepare_data)
+            _refusing("data", data.setup, "fit")
+        if not hasattr(data, key):
+            raise ConfigError(
+                f"data: {type(data).__name__} has no attribute '{key}', which {kind.__name__} needs; "
+                "set it in its __init__"
+            )
+        facts[key] = getattr(data, key)
+    return facts
+
+
+def _check_optimizer(part: str, settings: Mapping[str, Any]) -> None:
+    given = dict(settings)
+    dummy = [torch.nn.Parameter(torch.zeros(2, 2))]
+    _refusing(part, build, given.pop("class"), dummy, **given)
+
+
+def _schedule(values: Mapping[str, Any], data: Any) -> dict[str, Any]:
+    """The schedule's settings, its length filled with the run's own where it is open."""
+    settings = dict(values["schedule"])
+    if "steps" in settings and settings["steps"] is None:
+        settings["steps"] = planned_steps(TrainerOptions.from_config(values["trainer"]), data)
+        if settings["steps"] is None:
+            raise ConfigError("schedule.steps: the run's length is not known beforehand; give schedule.steps")
+    given = {key: value for key, value in settings.items() if key != "class"}
+    _refusing("schedule", load_class(settings["class"], SCHEDULES), **given)
+    return settings
+
+
+def planned_steps(options: TrainerOptions, data: Any) -> int | None:
+    """Steps of the whole run if nothing stops it early; None where only time ends it, or the data has no length."""
+    found = []
+    if options.max_epochs is not None:
+        try:
+            batches = len(data.train_dataloader() if hasattr(data, "train_dataloader") else data)
+        except (TypeError, AttributeError, RuntimeError):
+            batches = 0
+        limit = options.limit_train_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        if batches:
+            found.append(options.max_epochs * math.ceil(batches / options.accumulate_grad_batches))
+    if options.max_steps is not None:
+        found.append(options.max_steps)
+    return min(found) if found else None
+
+
+def build_trainer(
+    options: TrainerOptions,
+    config: Config,
+    module: pl.LightningModule,
+    data: Any,
+    logger: Logger,
+    signals: Signals,
+    say: Say,
+    callbacks: Iterable[pl.Callback] = (),
+) -> pl.Trainer:
+    """Lightning's Trainer with our recording, seeding, exact checkpoints and limits."""
+    total = planned_steps(options, data)
+    objective = objective_of(module)
+    recorder = Recorder(logger, total)
+    ours: list[pl.Callback] = [
+        *callbacks,
+        Seeds(int(config.values["seed"])),
+        recorder,
+        Progressing(recorder, say, total, objective[0] if objective else None),
+        Pictures(logger.writer.folder, options.quality_every),
+        *_early_stopping(options, objective),
+        Checkpoints(
+            logger.writer.folder / "checkpoints",
+            signals,
+            max_steps=options.max_steps,
+            max_time=options.max_time,
+            every=options.checkpoint_every,
+            keep_best=options.keep.best,
+            monitor=objective,
+        ),
+    ]
+    with warnings.catch_warnings():
+        quiet()
+        trainer = pl.Trainer(
+            accelerator=options.accelerator,
+            devices=options.devices,
+            num_nodes=options.num_nodes,
+            strategy=options.strategy,
+            precision=options.precision,
+            max_epochs=-1 if options.max_epochs is None else options.max_epochs,
+            val_check_interval=options.val_check_interval,
+            limit_train_batches=options.limit_train_batches,
+            limit_val_batches=options.limit_val_batches,
+            accumulate_grad_batches=options.accumulate_grad_batches,
+            gradient_clip_val=options.gradient_clip_val,
+            deterministic=options.deterministic,
+            profiler=_profiler(options, logger.writer.folder),
+            logger=logger,
+            callbacks=ours,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+            default_root_dir=logger.writer.folder,
+        )
+    use_exact_loop(trainer)
+    if options.compile:
+        module.compile()
+    return trainer
+
+
+def _profiler(options: TrainerOptions, folder: Path) -> SimpleProfiler | AdvancedProfiler | None:
+    if options.profiler is None:
+        return None
+    kind = SimpleProfiler if options.profiler == "simple" else AdvancedProfiler
+    return kind(dirpath=folder, filename="profile")
+
+
+def objective_of(module: pl.LightningModule) -> tuple[str, str] | None:
+    """What the module states it is judged by: a metric and "min" or "max"; None where it states nothing.
+
+    Raises ConfigError for a statement of another form.
+    """
+    stated = getattr(module, "objective", None)
+    if stated is None:
+        return None
+    if not (isinstance(stated, tuple) and len(stated) == 2 and stated[1] in ("min", "max")):
+        raise ConfigError(f"{type(module).__name__}.objective = {stated!r}: must be a pair such as ('val/loss', 'min')")
+    return str(stated[0]), str(stated[1])
+
+
+def _early_stopping(options: TrainerOptions, objective: tuple[str, str] | None) -> list[pl.Callback]:
+    wanted = options.early_stopping
+    if not wanted.is_on:
+        return []
+    monitor = wanted.monitor or (objective[0] if objective else None)
+    if monitor is None:
+        raise ConfigError(
+            "trainer.early_stopping.monitor: the model states no objective; name the metric to watch, as val/loss"
+        )
+    mode = wanted.mode or (objective[1] if objective and objective[0] == monitor else "min")
+    return [StopEarly(monitor, mode=mode, patience=wanted.patience or 3, min_delta=wanted.min_delta)]
+
+
+def quiet() -> None:
+    """Lightning's advice that does not apply here."""
+    for text in (
+        ".*does not have many workers.*",
+        ".*LeafSpec.*",
+        ".*litlogger.*",
+        ".*is smaller than the logging interval.*",
+        ".*Checkpoint directory .* exists.*",
+        ".*you defined a `validation_step` but have no `val_dataloader`.*",
+        ".*Trying to infer the `batch_size`.*",
+        ".*`training_step` returned `None`.*",
+    ):
+        warnings.filterwarnings("ignore", message=text)
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in (
+        "pytorch_lightning.utilities.rank_zero",
+        "lightning.pytorch.utilities.rank_zero",
+        "lightning_utilities.core.rank_zero",
+    ):
+        logging.getLogger(name).setLevel(logging.WARNING)

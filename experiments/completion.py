@@ -1,0 +1,106 @@
+"""Shell completion: verbs and experiments at once, options from a schema cached by the code's digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import unknown
+from experiments.store.files import write_text
+
+SCRIPTS = {
+    "bash": """_taolu() {
+  local IFS=$'\\n'
+  COMPREPLY=($(taolu _complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
+  [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *= ]] && compopt -o nospace
+}
+complete -o default -F _taolu taolu""",
+    "zsh": """#compdef taolu
+_taolu() {
+  local -a found
+  found=("${(@f)$(taolu _complete "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+  compadd -- $found || _files
+}
+compdef _taolu taolu""",
+    "fish": """complete -c taolu -a '(taolu _complete (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'""",
+}
+
+
+def script(shell: str) -> str:
+    """What the shell evaluates: `eval "$(taolu completion bash)"`.
+
+    Raises ConfigError for a shell there is no script for.
+    """
+    if shell not in SCRIPTS:
+        raise unknown("shell", shell, SCRIPTS)
+    return SCRIPTS[shell]
+
+
+def complete(words: list[str]) -> list[str]:
+    """What the last word can become.
+
+    Args:
+        words: those after `taolu`, the last one unfinished and possibly empty.
+    """
+    from experiments.cli import VERBS
+    from experiments.config import PARTS, experiment_names
+
+    *before, last = words or [""]
+    if not before:
+        return _starting(last, VERBS)
+    verb = VERBS.get(before[0])
+    if verb is None:
+        return []
+    own = [f"--{name}" for name in (*verb.options, "help")]
+    if before[0] != "run":
+        return _starting(last, own) if last.startswith("-") else []
+    if len(before) == 1:
+        return _starting(last, experiment_names())
+    if before[-1].removeprefix("--").removesuffix(".class") in PARTS:
+        return _starting(last, PARTS[before[-1].removeprefix("--").removesuffix(".class")])
+    schema = cached_schema().get(before[1], {})
+    if before[-1].startswith("--"):
+        kind = str(schema.get("options", {}).get(before[-1].removeprefix("--"), {}).get("type", ""))
+        if kind == "bool":
+            return _starting(last, ("true", "false"))
+        if kind.startswith("one of "):
+            return _starting(last, kind.removeprefix("one of ").split(", "))
+    parts = [f"--{part}" for part in schema.get("parts", {})]
+    return _starting(last, [*own, *parts, *(f"--{key}" for key in schema.get("options", {}))])
+
+
+def _starting(word: str, names: Any) -> list[str]:
+    return [name for name in names if name.startswith(word)]
+
+
+def cached_schema() -> dict[str, Any]:
+    """The schema of every experiment, made once for this version of the code: that takes seconds, reading it none."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "taolu"
+    file = folder / f"schema-{code_digest()}.json"
+    if not file.exists():
+        made = subprocess.run(
+            [sys.executable, "-m", "experiments", "list", "--json", "--schema"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if made.returncode != 0:
+            return {}
+        for old in folder.glob("schema-*.json"):
+            old.unlink(missing_ok=True)
+        write_text(file, made.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def code_digest() -> str:
+    """A digest of the names, sizes and times of the source files the schema is made from."""
+    root = Path(__file__).parent
+    files = sorted([*root.rglob("*.py"), *root.rglob("*.yaml"), *(root.parent / "lightning_modules").rglob("*.py")])
+    text = "".join(f"{file}{(stat := file.stat()).st_size}{stat.st_mtime_ns}" for file in files)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,387 @@
+"""A run's config: from a name or file, keyword overrides and command-line options to one resolved, checked dictionary.
+
+Order of precedence: signature < YAML < `--config` files < command line. The signatures of the chosen classes are the
+schema: a default is written once, in `__init__`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from experiments.errors import ConfigError, did_you_mean, unknown
+from experiments.parser import Settings, build_parser, flatten, options_of, parse_settings, signature_of, type_name
+from experiments.trainer import TrainerOptions
+from lightning_modules import MODULES
+from lightning_modules.data import DATA
+from lightning_modules.optimizers import DEFAULT_OPTIMIZER, OPTIMIZERS, SCHEDULES
+from lightning_modules.parts import load_class
+
+CONFIGS = Path(__file__).parent / "configs"
+# The dictionary each part's `class` is looked up in. `trainer` has no class.
+PARTS: dict[str, dict[str, str]] = {
+    "model": MODULES,
+    "data": DATA,
+    "optimizer": OPTIMIZERS,
+    "critic_optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+}
+DEFAULT_CLASS = {
+    "data": "digits",
+    "optimizer": DEFAULT_OPTIMIZER,
+    "critic_optimizer": DEFAULT_OPTIMIZER,
+    "schedule": "constant",
+}
+TOP = ("name", "seed", "threads")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A resolved config.
+
+    Args:
+        name: of the experiment; runs are grouped by it.
+        values: part to settings, with its `class`, then `trainer`, `seed`, `threads`: plain YAML values.
+        notes: sentences for the user about what the resolution decided.
+    """
+
+    name: str
+    values: Settings
+    notes: tuple[str, ...] = ()
+
+    def with_threads(self, threads: int) -> Config:
+        """The same config with the number of threads in force written down."""
+        return replace(self, values={**self.values, "threads": threads})
+
+    def to_yaml(self) -> str:
+        """The file that reproduces the run."""
+        return yaml.safe_dump({"name": self.name, **self.values}, sort_keys=False, allow_unicode=True, width=100)
+
+    def flat(self) -> Settings:
+        """Dotted keys to values, as logged: `model.latent_dim: 2`; the class of a part stands under the part's name."""
+        return flatten({key: value for key, value in self.values.items() if value is not None})
+
+
+# ---- where a config comes from ------------------------------------------------------------------------------------
+
+
+def experiment_names() -> list[str]:
+    """Names of the shipped experiments."""
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+
+
+def describe(name: str) -> dict[str, str]:
+    """The head of a shipped config: its Why, Run and See."""
+    text = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8")
+    found = re.findall(r"^# (Why|Run|See):\s*(.+(?:\n#  .*)*)", text, flags=re.MULTILINE)
+    return {key.lower(): re.sub(r"\n#\s*", "\n", value).strip() for key, value in found}
+
+
+def read_target(target: str) -> tuple[str, Settings]:
+    """The experiment's name and settings that `NAME`, `FILE.yaml` or `FILE.py:Class` stands for."""
+    if re.search(r"\.ya?ml$", target):
+        return _named(read_yaml(Path(target)), Path(target).stem)
+    if ":" in target:
+        place, _, name = target.rpartition(":")
+        spec = f"{Path(place).expanduser().resolve()}:{name}" if place.endswith(".py") else target
+        return (Path(place).stem if place.endswith(".py") else place.rpartition(".")[2]), {"model": {"class": spec}}
+    if target.endswith(".py"):
+        raise ConfigError(f"'{target}': say which class of it, as in {target}:MyModule")
+    if target not in experiment_names():
+        raise ConfigError(
+            f"unknown experiment '{target}'{did_you_mean(target, experiment_names())}; "
+            f"allowed: {', '.join(experiment_names())}, FILE.yaml, FILE.py:Class"
+        )
+    return _named(read_yaml(CONFIGS / f"{target}.yaml"), target)
+
+
+def _named(settings: Settings, fallback: str) -> tuple[str, Settings]:
+    return str(settings.pop("name", None) or fallback), settings
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML that refuses a key given twice, which PyYAML silently resolves to the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node.
+
+        Raises ConstructorError when a key repeats.
+        """
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key.value}' stands twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+# YAML 1.1 reads 1e-3 as text; people, and every other tool of theirs, read a number.
+_UniqueKeys.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
+
+
+def read_yaml(path: Path) -> Settings:
+    """The mapping in a YAML file; errors name file and line."""
+    try:
+        text = path.expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); give the path of a YAML file") from error
+    try:
+        loaded = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+        raise ConfigError(f"{where}: {error.problem}; fix the YAML there") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(
+            f"{path}: a config maps keys to values, found a {type(loaded).__name__}; start with 'model: {{class: vae}}'"
+        )
+    settings = _shaped(loaded, str(path))
+    for part in settings.values():
+        place, _, name = str(part.get("class", "")).rpartition(":") if isinstance(part, dict) else ("", "", "")
+        beside = path.expanduser().resolve().parent / place
+        if place.endswith(".py") and beside.is_file():  # a config and its module travel together
+            part["class"] = f"{beside}:{name}"
+    return settings
+
+
+def _shaped(settings: Mapping[Any, Any], where: str) -> Settings:
+    """The settings with `data: images` written out as `data: {class: images}`; unknown top-level keys are refused."""
+    shaped: Settings = {}
+    for key, value in settings.items():
+        if key not in (*PARTS, "trainer", *TOP):
+            raise ConfigError(f"{where}: {unknown('key', str(key), (*PARTS, 'trainer', *TOP))}")
+        if key in PARTS and isinstance(value, str):
+            value = {"class": value}
+        if (key in PARTS or key == "trainer") and not isinstance(value, Mapping):
+            if value is None and key in ("critic_optimizer", "schedule"):
+                continue
+            raise ConfigError(f"{where}: '{key}' = {value!r}: must map keys to values, as in {key}: {{...}}")
+        shaped[key] = dict(value) if isinstance(value, Mapping) else value
+    return shaped
+
+
+def overlay(base: Settings, layer: Settings, notes: list[str]) -> Settings:
+    """`base` with `layer` over it. Choosing another class drops the base's settings of that part; a note says so."""
+    merged = deepcopy(base)
+    for key, value in layer.items():
+        if not isinstance(value, Mapping):
+            merged[key] = value
+            continue
+        below = merged.get(key, {})
+        chosen, old = value.get("class"), below.get("class", DEFAULT_CLASS.get(key))
+        if chosen is not None and chosen != old:
+            dropped = [name for name in below if name != "class"]
+            if dropped:
+                notes.append(f"{key} is now {chosen}: the settings of {old} are dropped ({', '.join(dropped)})")
+            below = {}
+        merged[key] = _deep(below, value)
+    return merged
+
+
+def _deep(below: Mapping[str, Any], above: Mapping[str, Any]) -> Settings:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _deep(old, value) if isinstance(value, Mapping) and isinstance(old, Mapping) else deepcopy(value)
+    return merged
+
+
+def nest(flat: Mapping[str, Any]) -> Settings:
+    """Dotted keys as nested mappings; a part's bare name stands for its class.
+
+    >>> nest({"data": "images", "data.path": "x.npz", "trainer.max_epochs": 3})
+    {'data': {'class': 'images', 'path': 'x.npz'}, 'trainer': {'max_epochs': 3}}
+    """
+    nested: Settings = {}
+    for key, value in flat.items():
+        *path, last = key.split(".")
+        if not path and last in PARTS and not isinstance(value, Mapping):
+            path, last = [last], "class"
+        level = nested
+        for name in path:
+            level = level.setdefault(name, {})
+        level[last] = _deep(level.get(last, {}), value) if isinstance(value, Mapping) else value
+    return nested
+
+
+# ---- resolution ---------------------------------------------------------------------------------------------------
+
+
+def resolve(target: str, options: Sequence[str] = (), overrides: Mapping[str, Any] | None = None) -> Config:
+    """The checked config of `target` with overrides and command-line options over it. Nothing is written.
+
+    Args:
+        target: `NAME`, `FILE.yaml`, `FILE.py:Class` or `package.module:Class`.
+        options: command-line words such as `--data images --model.latent_dim 16`; `--config FILE` included.
+        overrides: dotted keys to values, from Python.
+
+    Raises ConfigError in one line for whatever cannot be used.
+    """
+    notes: list[str] = []
+    name, settings, words = _layered(target, options, overrides, notes)
+    classes = _classes(settings)
+    values = parse_settings(build_parser(classes), settings, words, classes)
+    resolved: Settings = {part: {"class": spec, **values.get(part, {})} for part, (spec, _) in classes.items()}
+    _inherit_optimizer(resolved, settings, words)
+    resolved |= {key: values[key] for key in ("trainer", "seed", "threads")}
+    _check_trainer(resolved["trainer"])
+    return Config(name, resolved, tuple(notes))
+
+
+def resolve_trainer(name: str, overrides: Mapping[str, Any]) -> Config:
+    """A config for a module that exists already: only its trainer, seed and threads are options.
+
+    Raises ConfigError in one line for whatever cannot be used.
+    """
+    settings = _shaped(nest(overrides), "options")
+    for key in settings:
+        if key not in ("trainer", "seed", "threads"):
+            raise unknown("option", key, ("trainer", "seed", "threads"))
+    values = parse_settings(build_parser({}), settings, (), {})
+    _check_trainer(values["trainer"])
+    return Config(name, {key: values[key] for key in ("trainer", "seed", "threads")})
+
+
+def _layered(
+    target: str, options: Sequence[str], overrides: Mapping[str, Any] | None, notes: list[str]
+) -> tuple[str, Settings, list[str]]:
+    """Name, settings of all files and overrides with the chosen classes, and the option words that are left."""
+    name, settings = read_target(target)
+    chosen, words = _split(options)
+    for file in chosen.pop("config", []):
+        settings = overlay(settings, read_yaml(Path(file)), notes)
+        settings.pop("name", None)
+    if overrides:
+        settings = overlay(settings, _shaped(nest(overrides), "overrides"), notes)
+    return name, overlay(settings, {part: {"class": value} for part, value in chosen.items()}, notes), words
+
+
+def _split(options: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Class choices (`--data images`) and `--config FILE` apart from the rest, which jsonargparse reads."""
+    chosen: dict[str, Any] = {}
+    rest: list[str] = []
+    words = list(options)
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.removeprefix("--").partition("=")
+        name = name.removesuffix(".class")
+        if not word.startswith("--") or name not in (*PARTS, "config"):
+            rest.append(word)
+            continue
+        if not equals:
+            if not words or words[0].startswith("--"):
+                example = "FILE.yaml" if name == "config" else next(iter(PARTS[name]))
+                raise ConfigError(f"--{name}: needs a value, as in --{name} {example}")
+            value = words.pop(0)
+        if name == "config":
+            chosen.setdefault("config", []).append(value)
+        else:
+            chosen[name] = value
+    return chosen, rest
+
+
+def _classes(settings: Settings) -> dict[str, tuple[str, type[Any]]]:
+    """Name and class of every part the chosen model has, imported."""
+    if not settings.get("model", {}).get("class"):
+        raise ConfigError("no model chosen; add model: {class: vae} to the file, or --model vae")
+    classes = {"model": _load("model", settings["model"]["class"])}
+    model = classes["model"][1]
+    for part in ("data", "optimizer", "critic_optimizer", "schedule"):
+        if part == "data" or part in signature_of(model):
+            inherited = settings.get("optimizer", {}).get("class") if part == "critic_optimizer" else None
+            chosen = settings.get(part, {}).get("class") or inherited or DEFAULT_CLASS[part]
+            classes[part] = _load(part, chosen)
+        elif part in settings:
+            raise ConfigError(
+                f"{part}: {model.__name__} has no parameter '{part}' and builds its own; "
+                f"remove it, or give {model.__name__}.__init__ a parameter '{part}: dict | None = None'"
+            )
+    return classes
+
+
+def _load(part: str, spec: Any) -> tuple[str, type[Any]]:
+    """The class and its name as the stored config has it: files by absolute path, to be found from anywhere."""
+    if not isinstance(spec, str):
+        raise ConfigError(f"{part}.class = {spec!r}: must be a name; allowed: {', '.join(PARTS[part])}, FILE.py:Class")
+    place, _, name = spec.rpartition(":")
+    if place.endswith(".py"):
+        spec = f"{Path(place).expanduser().resolve()}:{name}"
+    try:
+        return spec, load_class(spec, PARTS[part])
+    except ValueError as error:
+        raise ConfigError(f"{part}: {error}") from error
+    except Exception as error:
+        where = f"{error.filename}:{error.lineno}: " if isinstance(error, SyntaxError) else ""
+        raise ConfigError(f"{part}: {spec} cannot be imported: {where}{type(error).__name__}: {error}") from error
+
+
+def _inherit_optimizer(resolved: Settings, settings: Settings, words: Sequence[str]) -> None:
+    """A critic_optimizer without a class of its own is the optimizer, with its own keys laid over."""
+    if "critic_optimizer" not in resolved or settings.get("critic_optimizer", {}).get("class"):
+        return
+    typed = {word.removeprefix("--critic_optimizer.").partition("=")[0] for word in words}
+    own = typed | set(settings.get("critic_optimizer", {}))
+    critic = {key: value for key, value in resolved["critic_optimizer"].items() if key in own}
+    resolved["critic_optimizer"] = {**resolved["optimizer"], **critic}
+
+
+def _check_trainer(values: Mapping[str, Any]) -> None:
+    try:
+        TrainerOptions.from_config(values)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+# ---- help and schema ------------------------------------------------------------------------------------------------
+
+
+def help_text(target: str, options: Sequence[str]) -> str:
+    """The options of one experiment with the chosen classes, from their docstrings."""
+    name, settings, _ = _layered(target, [word for word in options if word not in ("-h", "--help")], None, [])
+    classes = _classes(settings)
+    parser = build_parser(classes)
+    for action in parser._actions:
+        if not hasattr(action, "_typehint"):
+            action.help = argparse.SUPPRESS  # jsonargparse offers a config file a group; ours are whole
+    known = options_of(parser)
+    chosen = flatten({key: value for key, value in settings.items() if key not in TOP})
+    parser.set_defaults({key: value for key, value in chosen.items() if key in known})
+    parser.usage = f"taolu run {target} [--KEY VALUE ...]"
+    head = describe(name).get("why", "") if name in experiment_names() else ""
+    parts = "\n".join(f"  --{part} {'|'.join(PARTS[part])}|FILE.py:Class" for part in classes)
+    return f"{head}\n\n{parser.format_help()}\nparts (choosing one shows its options):\n{parts}\n"
+
+
+def schema() -> dict[str, Any]:
+    """Every shipped experiment's options: type, default and help by key. What completion and the launch form read."""
+    found: dict[str, Any] = {}
+    for name in experiment_names():
+        classes = _classes(read_target(name)[1])
+        values = flatten(resolve(name).values)
+        found[name] = {
+            **describe(name),
+            "parts": {part: list(PARTS[part]) for part in classes},
+            "options": {
+                action.dest: {
+                    "type": type_name(action._typehint),
+                    "default": values.get(action.dest),
+                    "help": action.help or "",
+                }
+                for action in build_parser(classes)._actions
+                if hasattr(action, "_typehint")
+            },
+        }
+    return found

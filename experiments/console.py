@@ -1,0 +1,168 @@
+"""What a run shows while it trains, and the console.log that keeps what was printed."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from experiments.logger import Recorder, step_of
+
+ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")
+
+
+class ConsoleLog:
+    """While entered, what the process prints also goes to a file, without colours and without redrawn lines.
+
+    Args:
+        path: appended to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> ConsoleLog:
+        self._file = self.path.open("a", encoding="utf-8", errors="replace", buffering=1)
+        self._streams = (sys.stdout, sys.stderr)
+        sys.stdout = _Tee(sys.stdout, self._file)
+        sys.stderr = _Tee(sys.stderr, self._file)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        sys.stdout, sys.stderr = self._streams
+        self._file.close()
+
+
+class _Tee:
+    def __init__(self, stream: TextIO, file: TextIO) -> None:
+        self._stream = stream
+        self._file = file
+
+    def write(self, text: str) -> int:
+        count = self._stream.write(text)
+        if not self._file.closed and not (self._stream.isatty() and "\r" in text):
+            self._file.write(ANSI.sub("", text))
+        return count
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class Progressing(Callback):
+    """A bar with loss and remaining time on a terminal, one plain line a validation elsewhere.
+
+    Args:
+        recorder: whose latest values are shown.
+        say: prints one line.
+        total_steps: of the whole run; None where only time ends it.
+        objective: the quantity shown beside the loss.
+    """
+
+    def __init__(
+        self, recorder: Recorder, say: Callable[[str], None], total_steps: int | None, objective: str | None
+    ) -> None:
+        self.recorder = recorder
+        self.say = say
+        self.total_steps = total_steps
+        self.objective = objective
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._shown = 0.0
+        self._started = (time.monotonic(), 0)
+        self._line = ""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The bar appears."""
+        self._started = (time.monotonic(), step_of(trainer))
+        console = Console(stderr=True)
+        if console.is_terminal and trainer.is_global_zero:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.completed}/{task.total}"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[values]}"),
+            )
+            self._bar = Progress(*columns, console=console, transient=True)
+            self._task = self._bar.add_task(
+                f"epoch {trainer.current_epoch + 1}", total=self.total_steps, completed=step_of(trainer), values=""
+            )
+            self._bar.start()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Redraws the bar, five times a second at most."""
+        if self._bar is not None and time.monotonic() - self._shown > 0.2:
+            self._shown = time.monotonic()
+            epoch = f"epoch {trainer.current_epoch + 1}"
+            self._bar.update(
+                self._task, completed=step_of(trainer) + 1, description=epoch, values=self._values(trainer)
+            )
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A plain line, where there is no bar; at most one every half second."""
+        if trainer.sanity_checking or not trainer.is_global_zero or self._bar is not None:
+            return
+        start, first = self._started
+        done = step_of(trainer) + 1
+        spent = time.monotonic() - start
+        of = f"/{self.total_steps}" if self.total_steps else ""
+        self._line = f"epoch {trainer.current_epoch + 1}  step {done}{of}  {self._values(trainer)}"
+        if self.total_steps and done > first:
+            self._line += f"  left {_duration(spent / (done - first) * (self.total_steps - done))}"
+        if time.monotonic() - self._shown > 0.5:
+            self._flush_line()
+
+    def _flush_line(self) -> None:
+        if self._line:
+            self._shown = time.monotonic()
+            self.say(self._line)
+            self._line = ""
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The bar goes; the last line stays."""
+        self._stop()
+        self._flush_line()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """The bar goes."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _values(self, trainer: Trainer) -> str:
+        shown = {"loss": self.recorder.latest.get("train/loss")}
+        if self.objective is not None and self.objective in trainer.callback_metrics:
+            shown[self.objective] = float(trainer.callback_metrics[self.objective])
+        return "  ".join(f"{key} {value:.4g}" for key, value in shown.items() if value is not None)
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as a person says them.
+
+    >>> _duration(5.2), _duration(200), _duration(7300)
+    ('5 s', '3 min 20 s', '2 h 1 min')
+    """
+    whole = max(round(seconds), 0)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,119 @@
+"""`taolu demo`: one short run of every family, one line each: what, number, verdict, seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from experiments.build import Say
+from experiments.config import resolve
+from experiments.run import Label, Result, run
+from experiments.store.location import Store
+from experiments.store.read import history
+
+
+@dataclass(frozen=True)
+class Line:
+    """One family's line.
+
+    Args:
+        what: was done.
+        number: came out, with its unit.
+        verdict: holds, fails or undetermined, and of what.
+        seconds: wall time.
+        drawing: rows of text below the line.
+    """
+
+    what: str
+    number: str
+    verdict: str
+    seconds: float
+    drawing: tuple[str, ...] = ()
+
+
+def vae(store: Store, full: bool, colours: bool) -> Line:
+    """A variational auto-encoder on real handwritten digits, and digits it made up."""
+    started = time.perf_counter()
+    overrides: Mapping[str, Any] = {"trainer.max_epochs": 100} if full else {}
+    result = run(resolve("vae", overrides=overrides), store=store, label=Label(tags={"demo": "vae"}))
+    _check(result)
+    curve = history(store, result.run_id, ["val/elbo"])["value"].to_numpy()
+    better = int((np.diff(curve) > 0).sum())
+    verdict = "holds" if better >= 0.9 * (len(curve) - 1) else "fails"
+    with np.load(result.folder / "latent.npz") as arrays:
+        decoded = arrays["decoded"]
+    steps = np.linspace(0, len(decoded) - 1, 7).round().astype(int)
+    return Line(
+        what=f"VAE, {len(curve)} epochs on 1,437 digits",
+        number=f"ELBO {curve[0]:.1f} -> {curve[-1]:.2f} nats an image",
+        verdict=f"{verdict}: better in {better} of {len(curve) - 1} epochs",
+        seconds=time.perf_counter() - started,
+        drawing=tuple(draw([decoded[row, column] for row in (3, 11) for column in steps], 7, colours)),
+    )
+
+
+def _check(result: Result) -> None:
+    if result.status != "FINISHED":
+        raise RuntimeError(
+            f"demo run {result.run_id[:8]} ended {result.status}: {result.error}; see taolu show {result.run_id[:8]}"
+        )
+
+
+FAMILIES: dict[str, Callable[[Store, bool, bool], Line]] = {"vae": vae}
+
+
+def demo(store: Store, say: Say, *, full: bool = False, colours: bool = False) -> list[Line]:
+    """Every family's line, said as it comes.
+
+    Args:
+        store: the runs go there.
+        say: prints one line.
+        full: the longer form, up to 5 minutes.
+        colours: draw with terminal colours.
+    """
+    lines = []
+    for family in FAMILIES.values():
+        line = family(store, full, colours)
+        say(f"{line.what:34}  {line.number:44}  {line.verdict:36}  {line.seconds:5.1f} s")
+        for row in line.drawing:
+            say(row)
+        lines.append(line)
+    return lines
+
+
+def draw(images: list[np.ndarray], columns: int, colours: bool) -> list[str]:
+    """Rows of text showing grey images beside each other, bright on dark.
+
+    Args:
+        images: uint8 (H, W) each, equal sizes.
+        columns: images in a row.
+        colours: two pixels a character with terminal colours; else one pixel in two characters of rising ink.
+    """
+    rows = []
+    for start in range(0, len(images), columns):
+        strip = np.concatenate([np.pad(image, ((0, 0), (0, 1))) for image in images[start : start + columns]], axis=1)
+        rows += _blocks(strip) if colours else _ink(strip)
+        rows.append("")
+    return rows
+
+
+def _ink(strip: np.ndarray) -> list[str]:
+    levels = " .:-=+*#%@"
+    return ["".join(levels[int(pixel) * len(levels) // 256] * 2 for pixel in row).rstrip() for row in strip]
+
+
+def _blocks(strip: np.ndarray) -> list[str]:
+    strip = np.pad(strip, ((0, len(strip) % 2), (0, 0)))
+    return [
+        "".join(f"\x1b[38;5;{_grey(top)};48;5;{_grey(bottom)}m▀" for top, bottom in zip(upper, lower, strict=True))
+        + "\x1b[0m"
+        for upper, lower in zip(strip[::2], strip[1::2], strict=True)
+    ]
+
+
+def _grey(pixel: int) -> int:
+    return 232 + int(pixel) * 24 // 256  # the 24 greys of the 256-colour palette

@@ -1,0 +1,156 @@
+"""Runs as tables and pages of text: what `taolu runs` and `taolu show` print."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from experiments.store.files import list_files
+from experiments.store.location import Store
+from experiments.store.read import find_run, read_run, runs_table
+
+Row = dict[str, Any]
+
+
+def listed(store: Store, limit: int, *, deleted: bool) -> list[Row]:
+    """The newest runs as plain values."""
+    table = runs_table(store, deleted=deleted).head(limit)
+    rows = []
+    for record in table.to_dict("records"):
+        metrics = {
+            str(key).removeprefix("metrics."): value
+            for key, value in record.items()
+            if str(key).startswith("metrics.") and not pd.isna(value)
+        }
+        rows.append(
+            {
+                **{key: record[key] for key in ("run_id", "name", "experiment", "kind", "status")},
+                "started": record["started"].isoformat() if not pd.isna(record["started"]) else None,
+                "seconds": None if pd.isna(record["seconds"]) else float(record["seconds"]),
+                "metrics": metrics,
+            }
+        )
+    return rows
+
+
+def table_lines(rows: list[Row], store: Store) -> Iterator[str]:
+    """The rows as a table as wide as the terminal: what and when, then validation metrics while there is room."""
+    if not rows:
+        yield f"no runs in {store.label}; start one: taolu run vae"
+        return
+    keys: list[str] = []
+    for row in rows:
+        keys += [key for key in row["metrics"] if key.startswith("val/") and key not in keys]
+    head = ["run", "name", "experiment", "status", "started", "took", *keys]
+    table = [
+        [
+            row["run_id"][:8],
+            row["name"],
+            row["experiment"] if row["kind"] == "run" else f"{row['experiment']} ({row['kind']})",
+            row["status"],
+            _ago(row["started"]),
+            _took(row["seconds"]),
+            *(_number(row["metrics"].get(key)) for key in keys),
+        ]
+        for row in rows
+    ]
+    widths = [max(len(line[index]) for line in [head, *table]) for index in range(len(head))]
+    room, shown = shutil.get_terminal_size((120, 24)).columns, 0
+    while shown < len(head) and (shown < 6 or sum(widths[: shown + 1]) + 2 * shown <= room):
+        shown += 1
+    for line in [head, *table]:
+        cells = (
+            f"{cell:>{width}}" if index >= 5 else f"{cell:{width}}"
+            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        yield "  ".join(list(cells)[:shown]).rstrip()
+
+
+def shown(store: Store, handle: str) -> Row:
+    """One run as plain values: config, metrics, tags, files."""
+    record = read_run(store, find_run(store, handle))
+    return {
+        "run_id": record.run_id,
+        "name": record.name,
+        "experiment": record.experiment,
+        "kind": record.kind,
+        "status": record.status,
+        "started": record.started.isoformat() if record.started else None,
+        "seconds": record.seconds,
+        "note": record.note,
+        "params": record.params,
+        "metrics": record.metrics,
+        "tags": record.tags,
+        "folder": str(record.folder),
+        "artifacts": list_files(record.folder),
+    }
+
+
+def shown_lines(run: Row) -> Iterator[str]:
+    """The run as a page of text."""
+    yield f"{run['name']}  {run['run_id']}"
+    when = f"started {_ago(run['started'])}  took {_took(run['seconds'])}"
+    yield f"{run['status']}  experiment {run['experiment']}  kind {run['kind']}  {when}"
+    if run["note"]:
+        yield run["note"]
+    for title, values in (
+        ("config", run["params"]),
+        ("last values", {k: _number(v) for k, v in run["metrics"].items()}),
+    ):
+        if values:
+            yield ""
+            yield title
+            width = max(map(len, values))
+            yield from (f"  {key:{width}}  {value}" for key, value in sorted(values.items()))
+    own = {key: value for key, value in run["tags"].items() if not key.startswith(("taolu.", "mlflow."))}
+    if own:
+        yield ""
+        yield "tags"
+        yield from (f"  {key}  {value}" for key, value in sorted(own.items()))
+    yield ""
+    yield f"files in {run['folder']}"
+    yield from (f"  {name}" for name in _grouped(run["artifacts"]))
+    short = run["run_id"][:8]
+    yield ""
+    yield f"again: taolu rerun {short}    go on: taolu resume {short}    browse: taolu dashboard"
+
+
+def _grouped(names: list[str]) -> Iterator[str]:
+    """File names, a folder of many as one line."""
+    folders: dict[str, list[str]] = {}
+    for name in names:
+        folders.setdefault(name.rpartition("/")[0], []).append(name)
+    for folder, files in sorted(folders.items()):
+        if len(files) > 4:
+            yield f"{folder or '.'}/  {len(files)} files"
+        else:
+            yield from files
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.5g}"
+
+
+def _took(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
+
+
+def _ago(started: str | None) -> str:
+    """When, as a person says it; the date for what is older than a week."""
+    if started is None:
+        return ""
+    moment = datetime.fromisoformat(started)
+    seconds = (datetime.now(UTC) - moment).total_seconds()
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("min", 60)):
+        count = int(seconds // length)
+        if unit == "day" and count > 7:
+            return moment.astimezone().strftime("%Y-%m-%d")
+        if count:
+            return f"{count} {unit}{'s' if count > 1 and unit != 'min' else ''} ago"
+    return "just now"

@@ -1,0 +1,55 @@
+"""A run's module with its trained weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from experiments.config import resolve
+from experiments.errors import ConfigError
+from experiments.parser import FILLED, signature_of
+from experiments.resume import load_checkpoint, stored_config
+from experiments.store.location import Store, locate
+from experiments.store.read import RunRecord, find_run, read_run
+from lightning_modules import MODULES
+from lightning_modules.parts import load_class
+
+
+def load(handle: str, *, checkpoint: str = "best", store: Store | None = None) -> pl.LightningModule:
+    """The module of the run `handle`, in evaluation mode.
+
+    Args:
+        handle: id prefix, name, last, ...
+        checkpoint: best or last; best falls back to last where there is none.
+        store: default as everywhere.
+
+    Raises ConfigError when there is no such run or checkpoint, or its class needs more than the run's config has.
+    """
+    store = store or locate()
+    record = read_run(store, find_run(store, handle))
+    state = load_checkpoint(_checkpoint(record, checkpoint))
+    config = resolve(str(stored_config(record))).values
+    settings = dict(config["model"])
+    kind = load_class(settings.pop("class"), MODULES)
+    facts = {**json.loads(record.tags.get("taolu.data_facts", "{}")), **config}
+    filled = {key: facts[key] for key in FILLED & set(signature_of(kind)) if key in facts}
+    try:
+        module: pl.LightningModule = kind(**(state.get("hyper_parameters") or {**settings, **filled}))
+        module.load_state_dict(state["state_dict"])
+    except (TypeError, RuntimeError) as error:
+        text = " ".join(str(error).split())
+        raise ConfigError(
+            f"run {record.run_id[:8]}: {kind.__name__} cannot be built from its checkpoint ({text}); "
+            "call self.save_hyperparameters() in its __init__ and train again"
+        ) from error
+    return module.eval()
+
+
+def _checkpoint(record: RunRecord, name: str) -> Path:
+    if name not in ("best", "last"):
+        raise ConfigError(f"checkpoint '{name}': must be best or last")
+    folder = record.folder / "checkpoints"
+    best = folder / f"{name}.ckpt"
+    return best if best.exists() else folder / "last.ckpt"

@@ -1,0 +1,231 @@
+"""The schema of a config: jsonargparse's options from the signatures and docstrings of the chosen classes."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import typing
+from collections.abc import Container, Iterable, Mapping, Sequence
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import yaml
+
+from experiments.errors import ConfigError, unknown
+from experiments.trainer import TrainerOptions
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+# Parameters filled when a part is built, never options.
+INTERNAL = frozenset({"capturable", "differentiable"})  # of torch's optimizers: for graph capture, not for users
+FILLED = frozenset({"seed", "shape", "n_classes", "optimizer", "critic_optimizer", "schedule"})
+
+
+Settings = dict[str, Any]
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Settings:
+    """Nested mappings as one mapping with dotted keys.
+
+    >>> flatten({"model": {"class": "vae", "latent_dim": 2}, "seed": 0})
+    {'model': 'vae', 'model.latent_dim': 2, 'seed': 0}
+    """
+    flat: Settings = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        elif key == "class":
+            flat[prefix.rstrip(".")] = value
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def signature_of(kind: type[Any]) -> Mapping[str, inspect.Parameter]:
+    """The parameters of a class's `__init__`, without self."""
+    return inspect.signature(kind).parameters
+
+
+def build_parser(classes: Mapping[str, tuple[str, type[Any]]]) -> ArgumentParser:
+    """The parser over the signatures and docstrings of the chosen classes and the trainer."""
+    import jsonargparse
+
+    class Parser(jsonargparse.ArgumentParser):
+        """A parser whose errors are ConfigErrors."""
+
+        def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+            """Raises ConfigError with jsonargparse's message in one line."""
+            raise ConfigError(_one_line(message)) from ex
+
+    parser = Parser(prog="taolu run", add_help=False, allow_abbrev=False, default_env=False)
+    parser.add_argument("--seed", type=int, default=0, help="of initial weights, batch order and noise")
+    parser.add_argument(
+        "--threads",
+        type=int | None,
+        default=None,
+        help="processor threads; null = all cores; part of what makes a run repeatable to the bit",
+    )
+    for part, (_, kind) in classes.items():
+        if "optimizer" in part:
+            _add_optimizer(parser, part, kind)
+            continue
+        parser.add_class_arguments(kind, part, skip=FILLED & set(signature_of(kind)), fail_untyped=False)
+    parser.add_class_arguments(TrainerOptions, "trainer")
+    return parser
+
+
+def _add_optimizer(parser: ArgumentParser, part: str, kind: type[Any]) -> None:
+    """Options of an optimizer, its parameters to train left out and torch's `float | Tensor` read as float."""
+    from docstring_parser import parse
+
+    title = next((line.strip() for line in (kind.__doc__ or "").splitlines() if line.strip()), kind.__name__)
+    helps = {entry.arg_name: entry.description or "" for entry in parse(kind.__doc__ or "").params}
+    hints = typing.get_type_hints(kind.__init__)
+    group = parser.add_argument_group(title)
+    for name, parameter in list(signature_of(kind).items())[1:]:
+        if name in INTERNAL or parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            continue
+        text = " ".join(helps.get(name, "").split("(default")[0].split()).partition(". ")[0]
+        hint = _plain(hints.get(name, type(parameter.default)))
+        if parameter.default is inspect.Parameter.empty:
+            group.add_argument(f"--{part}.{name}", type=hint, help=text, required=True)
+        else:
+            group.add_argument(f"--{part}.{name}", type=hint, help=text, default=parameter.default)
+
+
+def _plain(hint: Any) -> Any:
+    """A type without tensors: what YAML can hold."""
+    import torch
+
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, UnionType):
+        kept = tuple(_plain(item) for item in arguments if item is not torch.Tensor)
+        return typing.Union[kept] if len(kept) > 1 else kept[0]  # noqa: UP007 - built at run time
+    if origin is tuple:
+        return tuple[tuple(_plain(item) for item in arguments)]  # type: ignore[misc]
+    return hint
+
+
+def options_of(parser: ArgumentParser) -> dict[str, Any]:
+    """Every option's dotted key and its type."""
+    return {action.dest: action._typehint for action in parser._actions if hasattr(action, "_typehint")}
+
+
+def parse_settings(parser: ArgumentParser, settings: Settings, words: Sequence[str], parts: Container[str]) -> Settings:
+    """Every option's value: its default, the settings' over it, the option words' over both; plain YAML values.
+
+    Args:
+        parser: of the chosen classes.
+        settings: nested, from files; the key `class` of a part is passed over.
+        words: `--key value` or `--key=value`.
+        parts: names of the parts that have a class.
+
+    Raises ConfigError in one line for an unknown key or a value of another type.
+    """
+    hints = options_of(parser)
+    nested = {
+        key: {name: item for name, item in value.items() if name != "class"} if key in parts else value
+        for key, value in settings.items()
+    }
+    _check_keys(nested, hints)
+    typed = _option_words(words, hints)
+    parser.add_argument("--config", action="config")
+    try:
+        parsed = parser.parse_args([f"--config={yaml.safe_dump(nested, allow_unicode=True)}", *typed]).as_dict()
+    except (TypeError, ValueError) as error:
+        raise error if isinstance(error, ConfigError) else ConfigError(_one_line(str(error))) from error
+    parsed.pop("config", None)
+    for key, value in flatten(parsed).items():
+        if value is None and key in hints and not _allows_none(hints[key]):
+            raise ConfigError(f"{key} = null: must be {type_name(hints[key])}")
+    plain: Settings = as_plain(parsed)
+    return plain
+
+
+def _check_keys(settings: Mapping[str, Any], hints: Mapping[str, Any], prefix: str = "") -> None:
+    for key, value in settings.items():
+        full = f"{prefix}{key}"
+        if full in hints:
+            continue
+        if isinstance(value, Mapping) and any(name.startswith(f"{full}.") for name in hints):
+            _check_keys(value, hints, f"{full}.")
+            continue
+        if isinstance(value, Mapping) and not value:
+            continue
+        raise unknown("key", full, _family(full, hints))
+
+
+def _family(key: str, hints: Iterable[str]) -> list[str]:
+    """The keys a mistyped one is shown: those of its part, or every part's name."""
+    part = key.partition(".")[0]
+    own = [name for name in hints if name.startswith(f"{part}.")]
+    return own or [*{name.partition(".")[0] for name in hints}]
+
+
+def _option_words(rest: Sequence[str], hints: Mapping[str, Any]) -> list[str]:
+    """`--key=value` words for jsonargparse, names checked, a bare boolean read as true."""
+    words: list[str] = []
+    queue = list(rest)
+    while queue:
+        word = queue.pop(0)
+        if not word.startswith("--"):
+            raise ConfigError(f"unexpected word '{word}'; options are written --key value, as in --model.latent_dim 16")
+        key, equals, value = word.removeprefix("--").partition("=")
+        if key not in hints:
+            raise unknown("option", f"--{key}", [f"--{name}" for name in _family(key, hints)])
+        if not equals:
+            if hints[key] is bool and (not queue or queue[0].startswith("--")):
+                value = "true"
+            elif not queue or (queue[0].startswith("--") and not _is_number(queue[0])):
+                raise ConfigError(f"--{key}: needs a value: {type_name(hints[key])}")
+            else:
+                value = queue.pop(0)
+        words.append(f"--{key}={value}")
+    return words
+
+
+def _is_number(word: str) -> bool:
+    return re.fullmatch(r"-?[\d.]+(e-?\d+)?", word) is not None
+
+
+def _allows_none(hint: Any) -> bool:
+    return hint in (None, NoneType, Any) or NoneType in typing.get_args(hint)
+
+
+def type_name(hint: Any) -> str:
+    """The type as a person writes it.
+
+    >>> type_name(int | None), type_name(typing.Literal["mlp", "cnn"]), type_name(tuple[float, float])
+    ('int or null', 'one of mlp, cnn', 'tuple[float, float]')
+    """
+    if typing.get_origin(hint) is typing.Literal:
+        return f"one of {', '.join(map(str, typing.get_args(hint)))}"
+    if typing.get_origin(hint) in (typing.Union, UnionType):
+        return " or ".join(type_name(item) for item in typing.get_args(hint))
+    if hint is NoneType:
+        return "null"
+    return getattr(hint, "__name__", str(hint)) if not typing.get_args(hint) else str(hint).replace("typing.", "")
+
+
+def _one_line(message: str) -> str:
+    """Jsonargparse's message in our form: `key = value: must be ...`."""
+    key = re.search(r'[Kk]ey "([^"]+)"', message)
+    value = re.search(r"(?:Got value|Given value): (.*?)(?:\n|$)", message)
+    if key and value:
+        kinds = re.search(r"Subtypes: \[(.*)\]", message) or re.search(r"Expected an? (.*?)\. Got", message)
+        named = re.sub(r"<class '([\w.]+)'>", r"\1", kinds.group(1)) if kinds else "another type"
+        named = re.sub(r"typing\.Literal\[(.*?)\]", lambda m: f"one of {m.group(1)}", named).replace("NoneType", "null")
+        return f"{key.group(1)} = {value.group(1)!r}: must be {named.replace(', null', ' or null')}"
+    return " ".join(message.split())
+
+
+def as_plain(value: Any) -> Any:
+    """Only what YAML and weights_only checkpoints hold: dicts, lists, text, numbers, booleans, None."""
+    if isinstance(value, Mapping):
+        return {str(key): as_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [as_plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)

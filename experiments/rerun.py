@@ -1,0 +1,135 @@
+"""`taolu rerun`: a stored config run again, and what differs from the first time, if anything does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from experiments.build import Say
+from experiments.config import resolve
+from experiments.resume import stored_config
+from experiments.run import Label, Result, run, silent
+from experiments.store.location import Store, locate
+from experiments.store.read import RunRecord, find_run, history, read_run
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A run against its repetition.
+
+    Args:
+        n_values: metric values compared, those of the clock and the machine left out.
+        first_step: step of the first value that differs; None when all are equal to the bit.
+        metric: which value that is.
+        largest: largest absolute difference.
+        causes: what differs between the two runs' code, packages, threads, device and data.
+    """
+
+    n_values: int
+    first_step: int | None
+    metric: str
+    largest: float
+    causes: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """The comparison in one line."""
+        if self.first_step is None:
+            return f"identical: all {self.n_values} values are equal to the bit"
+        why = "; ".join(self.causes) or "nothing recorded differs: look for unseeded randomness"
+        return f"differs from step {self.first_step} on ({self.metric}; at most {self.largest:.3g}): {why}"
+
+
+def rerun(
+    handle: str, *, store: Store | None = None, label: Label | None = None, say: Say | None = None
+) -> tuple[Result, Comparison]:
+    """A new run of the stored config with its recorded threads, and its comparison with the first.
+
+    Raises ConfigError when there is no such run or it has no config.
+    """
+    say = say or silent
+    store = store or locate()
+    record = read_run(store, find_run(store, handle))
+    config = resolve(str(stored_config(record)))
+    label = label or Label()
+    label.tags["taolu.rerun_of"] = record.run_id
+    result = run(config, store=store, label=label, say=say)
+    comparison = compare(store, record, read_run(store, result.run_id))
+    say(comparison.sentence)
+    return result, comparison
+
+
+def compare(store: Store, first: RunRecord, second: RunRecord) -> Comparison:
+    """The metric values of two runs against each other, by key and step."""
+    left, right = _values(store, first.run_id), _values(store, second.run_id)
+    shared = sorted({*left} | {*right}, key=lambda item: (item[1], item[0]))
+    differing = [at for at in shared if not _equal(left.get(at), right.get(at))]
+    gaps = [abs(left[at] - right[at]) for at in differing if at in left and at in right]
+    return Comparison(
+        n_values=len(shared),
+        first_step=differing[0][1] if differing else None,
+        metric=differing[0][0] if differing else "",
+        largest=float(np.nanmax(gaps)) if gaps else 0.0,
+        causes=tuple(_causes(first, second)),
+    )
+
+
+def _values(store: Store, run_id: str) -> dict[tuple[str, int], float]:
+    table = history(store, run_id)
+    kept = table[~table["key"].str.startswith(("time/", "system/"))]
+    return {
+        (str(key), int(step)): float(value)
+        for key, step, value in zip(kept["key"], kept["step"], kept["value"], strict=True)
+    }
+
+
+def _equal(a: float | None, b: float | None) -> bool:
+    return a is not None and b is not None and (a == b or (np.isnan(a) and np.isnan(b)))
+
+
+def _causes(first: RunRecord, second: RunRecord) -> list[str]:
+    before, after = _environment(first), _environment(second)
+    causes = [
+        f"{key} {before.get(key)} -> {after.get(key)}"
+        for key in ("git_commit", "python", "platform", "host", "processor", "threads", "gpus", "cuda")
+        if before.get(key) != after.get(key)
+    ]
+    causes += [f"{name} changed" for name in ("git.patch", *_code(first)) if _text(first, name) != _text(second, name)]
+    old, new = before.get("packages", {}), after.get("packages", {})
+    changed = [
+        f"{name} {old.get(name)} -> {new.get(name)}" for name in sorted({*old, *new}) if old.get(name) != new.get(name)
+    ]
+    if changed:
+        causes.append(
+            f"packages: {', '.join(changed[:5])}" + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
+        )
+    if first.tags.get("taolu.data_digest") != second.tags.get("taolu.data_digest"):
+        causes.append("the data's digest differs")
+    resumed = [key for key in first.tags if key.startswith("resume.")]
+    if resumed and any(
+        key in ("trainer.devices", "trainer.accelerator")
+        for tag in resumed
+        for key in json.loads(first.tags[tag])["changed"]
+    ):
+        causes.append("the first run changed its devices when it was resumed")
+    return causes
+
+
+def _environment(record: RunRecord) -> Mapping[str, Any]:
+    text = _text(record, "env.json")
+    found: Mapping[str, Any] = json.loads(text) if text else {}
+    return found
+
+
+def _code(record: RunRecord) -> list[str]:
+    folder = record.folder / "code"
+    return [f"code/{path.name}" for path in sorted(folder.iterdir())] if folder.is_dir() else []
+
+
+def _text(record: RunRecord, name: str) -> str:
+    path = record.folder / name
+    return path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -1,0 +1,285 @@
+"""A config becomes a recorded run: parts built, a Trainer fitted, every number in the store, its end in one word."""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+import warnings
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from experiments.build import Say, build_parts, build_trainer, quiet, set_threads
+from experiments.config import Config
+from experiments.console import ConsoleLog
+from experiments.logger import Logger, step_of
+from experiments.provenance import GitState, command_line, environment
+from experiments.signals import Interrupted, Signals
+from experiments.store.files import list_files
+from experiments.store.location import Store, locate
+from experiments.store.read import read_run
+from experiments.store.write import RunWriter, create_run, open_store
+from experiments.trainer import TrainerOptions
+from lightning_modules.data.resumable import Resumable
+
+FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended.
+
+    Args:
+        run_id: of the run.
+        name: the run's name.
+        experiment: what runs are grouped by.
+        kind: tag taolu.kind.
+        status: FINISHED, FAILED or KILLED.
+        seconds: wall time of this session.
+        metrics: last value by key.
+        artifacts: names of files, relative to `folder`.
+        folder: the run's files.
+        exit_status: 0, 1, 130 or 143.
+        error: one line saying what failed; empty when nothing did.
+    """
+
+    run_id: str
+    name: str
+    experiment: str
+    kind: str
+    status: str
+    seconds: float
+    metrics: dict[str, float]
+    artifacts: list[str]
+    folder: Path
+    exit_status: int = 0
+    error: str = ""
+
+
+@dataclass
+class Label:
+    """What the user says about a run, beside its config.
+
+    Args:
+        name: of the run; None = MLflow makes one up.
+        tags: the user's own.
+        note: Markdown, shown beside the run.
+        kind: tag taolu.kind.
+    """
+
+    name: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    note: str | None = None
+    kind: str = "run"
+
+
+def run(config: Config, *, store: Store | None = None, label: Label | None = None, say: Say | None = None) -> Result:
+    """The run of a resolved config, from its parts to its end.
+
+    Raises ConfigError before anything is written when a part cannot be built.
+    """
+    say = say or silent
+    with Signals() as signals:
+        threads = set_threads(config.values.get("threads"))
+        module, data = build_parts(config)
+        config = config.with_threads(threads)
+        options = TrainerOptions.from_config(config.values["trainer"])
+        store = store or locate()
+        open_store(store)
+        signals.defer()
+        writer = start_run(store, config, label or Label(), data, threads)
+        return execute(writer, config, module, data, options, signals, say)
+
+
+# ---- recording ------------------------------------------------------------------------------------------------------
+
+
+def start_run(store: Store, config: Config, label: Label, data: Any, threads: int) -> RunWriter:
+    """A new run with everything known before its first step: config, parameters, code, machine, data."""
+    values = config.values
+    tags = {
+        **label.tags,
+        "taolu.kind": label.kind,
+        "taolu.config": config.name,
+        "taolu.seed": str(values["seed"]),
+        "taolu.threads": str(threads),
+    }
+    if label.note:
+        tags["mlflow.note.content"] = label.note
+    writer = create_run(store, config.name, label.name, tags)
+    writer.text("config.yaml", config.to_yaml())
+    writer.params(config.flat())
+    _record_data(writer, data)
+    record_session(writer, config, threads)
+    return writer
+
+
+def _record_data(writer: RunWriter, data: Any) -> None:
+    """What the data part says of itself; a foreign one without a digest says less."""
+    names = ("shape", "n_classes", "n_train", "n_val", "value_range")
+    facts = json.dumps({key: getattr(data, key) for key in names if hasattr(data, key)})
+    writer.tags({"taolu.data_facts": facts})
+    if hasattr(data, "digest"):
+        name = getattr(data, "name", type(data).__name__)
+        writer.dataset(str(name), str(data.digest), str(getattr(data, "source", "")), facts)
+
+
+def record_session(writer: RunWriter, config: Config, threads: int) -> None:
+    """Command, environment and code of this session; a resumed run appends its command and replaces the rest."""
+    commands = writer.folder / "command.txt"
+    before = commands.read_text(encoding="utf-8") if commands.exists() else ""
+    writer.text("command.txt", f"{before}{command_line()}\n")
+    env = environment(threads)
+    git = GitState(Path.cwd())
+    writer.text("env.json", json.dumps({**env, "git_commit": git.commit}, indent=1))
+    if git.patch:
+        writer.text("git.patch", git.patch)
+    for name, text in git.untracked.items():
+        writer.text(f"untracked/{name}", text)
+    for file in user_files(config):
+        writer.text(f"code/{file.name}", file.read_text(encoding="utf-8"))
+    writer.tags({"taolu.git_commit": git.commit} if git.commit else {})
+
+
+def user_files(config: Config) -> Iterable[Path]:
+    """The user's own Python files that the config's classes come from."""
+    for settings in config.values.values():
+        place = str(settings.get("class", "")).rpartition(":")[0] if isinstance(settings, Mapping) else ""
+        if place.endswith(".py") and Path(place).is_file():
+            yield Path(place)
+
+
+# ---- fitting --------------------------------------------------------------------------------------------------------
+
+
+def execute(
+    writer: RunWriter,
+    config: Config,
+    module: pl.LightningModule,
+    data: Any,
+    options: TrainerOptions,
+    signals: Signals,
+    say: Say,
+    *,
+    checkpoint: Path | None = None,
+    callbacks: Iterable[pl.Callback] = (),
+) -> Result:
+    """Fits, and writes how it ended: FINISHED, FAILED with its traceback, or KILLED by a signal.
+
+    Args:
+        writer: of the run.
+        config: resolved.
+        module: built.
+        data: a LightningDataModule, or a training loader, or a pair of loaders.
+        options: of the trainer.
+        signals: entered.
+        say: prints one line.
+        checkpoint: to go on from.
+        callbacks: the user's own, before ours.
+    """
+    wall, cpu = time.perf_counter(), time.process_time()
+    status, exit_status, error = FINISHED, 0, ""
+    logger = Logger(writer)
+    with ExitStack() as stack:
+        stack.enter_context(ConsoleLog(writer.folder / "console.log"))
+        say(_opening(writer, config, module, data))
+        try:
+            signals.check()
+            trainer = build_trainer(options, config, module, data, logger, signals, say, callbacks)
+            _fit(trainer, module, data, checkpoint, int(config.values["seed"]))
+            signals.check()
+        except Interrupted as stop:
+            status, exit_status = KILLED, stop.exit_status
+        except (KeyboardInterrupt, SystemExit):
+            status, exit_status = KILLED, 130
+        except Exception as failure:  # noqa: BLE001 - whatever the user's code raises becomes the run's end, not ours
+            status, exit_status, error = FAILED, 1, f"{type(failure).__name__}: {failure}"
+            _record_failure(writer, failure, say)
+        seconds = time.perf_counter() - wall
+        last = step_of(trainer) - 1 if "trainer" in locals() else 0
+        logger.log_metrics({"time/wall_seconds": seconds, "time/cpu_seconds": time.process_time() - cpu}, max(last, 0))
+        logger.close()
+        if not options.keep.last and status == FINISHED:
+            (writer.folder / "checkpoints" / "last.ckpt").unlink(missing_ok=True)
+        writer.finish(status)
+        result = result_of(writer, config.name, status, seconds, exit_status, error)
+        say(_closing(result))
+    return result
+
+
+def _fit(trainer: pl.Trainer, module: pl.LightningModule, data: Any, checkpoint: Path | None, seed: int) -> None:
+    path, plain = (checkpoint, True) if checkpoint else (None, None)
+    with warnings.catch_warnings():
+        quiet()
+        if isinstance(data, pl.LightningDataModule):
+            if trainer.world_size == 1 and not hasattr(data, "digest"):
+                original = data.train_dataloader
+                data.train_dataloader = lambda: _resumable(original(), trainer, seed)  # type: ignore[method-assign]
+            trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=plain)
+        else:
+            train, validation = data if isinstance(data, tuple) else (data, None)
+            train = _resumable(train, trainer, seed) if train is not None else None
+            trainer.fit(module, train, validation, ckpt_path=path, weights_only=plain)
+
+
+def _resumable(loader: Any, trainer: pl.Trainer, seed: int) -> Any:
+    """Somebody else's loader, resuming exactly; one that keeps its own state, or has no length, as it is."""
+    if trainer.world_size > 1 or hasattr(loader, "state_dict") or not hasattr(loader, "__len__"):
+        return loader
+    return Resumable(loader, seed)
+
+
+def _record_failure(writer: RunWriter, failure: Exception, say: Say) -> None:
+    text = "".join(traceback.format_exception(failure))
+    writer.text("traceback.txt", text)
+    frames = [frame for frame in traceback.extract_tb(failure.__traceback__) if "site-packages" not in frame.filename]
+    where = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    say(f"failed{where}: {type(failure).__name__}: {failure}")
+    say(f"traceback: {writer.folder / 'traceback.txt'}")
+
+
+def _opening(writer: RunWriter, config: Config, module: pl.LightningModule, data: Any) -> str:
+    trainer, size = config.values["trainer"], getattr(data, "batch_size", None)
+    facts = [f"run {writer.run_id[:8]} {writer.name}", f"experiment {config.name}"]
+    facts.append(f"parameters {sum(p.numel() for p in module.parameters()):,}")
+    if isinstance(size, int) and isinstance(trainer["devices"], int):
+        processes = trainer["devices"] * trainer["num_nodes"]
+        facts.append(f"global batch {size * processes * trainer['accumulate_grad_batches']}")
+    return "  ".join([*facts, f"threads {torch.get_num_threads()}", f"store {writer.store.label}"])
+
+
+def _closing(result: Result) -> str:
+    after = {
+        FINISHED: f"see it: taolu show {result.run_id[:8]}",
+        KILLED: f"go on: taolu resume {result.run_id[:8]}",
+        FAILED: f"look: taolu show {result.run_id[:8]}",
+    }[result.status]
+    return f"{result.status} {result.name} after {result.seconds:.1f} s; {after}"
+
+
+def result_of(writer: RunWriter, experiment: str, status: str, seconds: float, exit_status: int, error: str) -> Result:
+    """The result, its metrics as the store has them."""
+    record = read_run(writer.store, writer.run_id)
+    return Result(
+        run_id=writer.run_id,
+        name=writer.name,
+        experiment=experiment,
+        kind=record.kind,
+        status=status,
+        seconds=seconds,
+        metrics=record.metrics,
+        artifacts=list_files(writer.folder),
+        folder=writer.folder,
+        exit_status=exit_status,
+        error=error,
+    )
+
+
+def silent(line: str) -> None:
+    """Says nothing."""

@@ -1,0 +1,52 @@
+"""The tag that says which process runs a run and how far it is; MLflow has none, so a killed run stays RUNNING."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import psutil
+
+from experiments.errors import ConfigError
+from experiments.store.read import RunRecord
+
+TAG = "taolu.heartbeat"
+
+
+def heartbeat(step: int, total_steps: int | None) -> str:
+    """The tag of this process, as JSON."""
+    process = psutil.Process()
+    return json.dumps(
+        {
+            "time": time.time(),
+            "host": socket.gethostname(),
+            "pid": process.pid,
+            "pid_start": process.create_time(),
+            "rank": int(os.environ.get("RANK", "0")),
+            "step": step,
+            "total_steps": total_steps,
+        }
+    )
+
+
+def is_alive(beat: Mapping[str, Any]) -> bool:
+    """Whether the process of a heartbeat still runs on this host. False for another host: nobody here can know."""
+    if beat.get("host") != socket.gethostname():
+        return False
+    try:  # a process id is used again one day; its start time is not
+        return abs(psutil.Process(int(beat["pid"])).create_time() - float(beat["pid_start"])) < 1.0
+    except (psutil.Error, KeyError, ValueError):
+        return False
+
+
+def refuse_live(record: RunRecord) -> None:
+    """Raises ConfigError when the run's own process is still at work."""
+    beat = json.loads(record.tags.get(TAG, "{}"))
+    if record.status == "RUNNING" and is_alive(beat):
+        raise ConfigError(
+            f"run {record.run_id[:8]} is running (process {beat['pid']}); stop it first: kill {beat['pid']}"
+        )

@@ -1,0 +1,175 @@
+"""The trainer part of a config: Lightning's names and meaning where it has one, few enough to read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Stop when a validation quantity no longer improves. Off unless monitor or patience is given.
+
+    Args:
+        monitor: quantity watched, as val/elbo; null = the model's objective.
+        mode: whether lower (min) or higher (max) is better; null = the objective's.
+        patience: validations in a row without improvement before stopping; null = 3 when monitor is given, else off.
+        min_delta: smallest change that counts as an improvement.
+    """
+
+    monitor: str | None = None
+    mode: Literal["min", "max"] | None = None
+    patience: int | None = None
+    min_delta: float = 0.0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the run may stop early."""
+        return self.monitor is not None or self.patience is not None
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Which checkpoints stay.
+
+    Args:
+        last: keep last.ckpt, which resume continues from.
+        best: keep best.ckpt, the state at the best value of the model's objective.
+    """
+
+    last: bool = True
+    best: bool = True
+
+
+@dataclass(frozen=True)
+class TrainerOptions:
+    """How long, on what, and with which precision.
+
+    Args:
+        max_epochs: passes over the training data; null = no limit but max_steps.
+        max_steps: batches after which the weights changed; null = no limit but max_epochs.
+        max_time: stop after this long, as 90 (seconds) or 1:30:00 (hours:minutes:seconds), over all sessions of a run.
+        accelerator: auto takes a GPU where there is one.
+        devices: processes on this machine, or auto.
+        num_nodes: machines.
+        strategy: how several processes work together, as ddp; auto for one.
+        precision: as 32-true, bf16-mixed, 16-mixed, 64-true.
+        val_check_interval: validate this often; 1.0 = once an epoch, 0.25 = four times, 100 = every 100 batches.
+        limit_train_batches: share (0.1) or number (10) of the batches of an epoch.
+        limit_val_batches: share or number of the validation batches; 0 = no validation.
+        accumulate_grad_batches: batches whose gradients are averaged into one step.
+        gradient_clip_val: largest gradient norm; null = no clipping.
+        deterministic: refuse operations that differ from run to run (on a GPU).
+        compile: torch.compile the model.
+        checkpoint_every: also save last.ckpt every so many steps; null = at every validation and at the end.
+        quality_every: pictures and quality figures every so many epochs.
+        early_stopping: stop when a validation quantity no longer improves.
+        keep: which checkpoints stay.
+        profiler: null, simple or advanced: a table of where the time went, as an artifact.
+    """
+
+    max_epochs: int | None = 10
+    max_steps: int | None = None
+    max_time: str | None = None
+    accelerator: Literal["auto", "cpu", "gpu", "mps", "tpu"] = "auto"
+    devices: int | str = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true", "transformer-engine"] = (
+        "32-true"
+    )
+    val_check_interval: int | float = 1.0
+    limit_train_batches: int | float = 1.0
+    limit_val_batches: int | float = 1.0
+    accumulate_grad_batches: int = 1
+    gradient_clip_val: float | None = None
+    deterministic: bool = False
+    compile: bool = False
+    checkpoint_every: int | None = None
+    quality_every: int = 1
+    early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
+    keep: Keep = field(default_factory=Keep)
+    profiler: Literal["simple", "advanced"] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses values no run can use.
+
+        Raises ValueError.
+        """
+        for name in (
+            "max_epochs",
+            "max_steps",
+            "num_nodes",
+            "accumulate_grad_batches",
+            "checkpoint_every",
+            "quality_every",
+        ):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"trainer.{name} = {value}: must be at least 1")
+        if self.max_epochs is None and self.max_steps is None and self.max_time is None:
+            raise ValueError(
+                "trainer.max_epochs, max_steps and max_time are all null: give at least one, or the run never ends"
+            )
+        for name in ("val_check_interval", "limit_train_batches", "limit_val_batches"):
+            _check_share(name, getattr(self, name), allow_zero=name == "limit_val_batches")
+        if self.gradient_clip_val is not None and not self.gradient_clip_val > 0:
+            raise ValueError(
+                f"trainer.gradient_clip_val = {self.gradient_clip_val}: must be greater than 0, or null for none"
+            )
+        if self.early_stopping.patience is not None and self.early_stopping.patience < 1:
+            raise ValueError(
+                f"trainer.early_stopping.patience = {self.early_stopping.patience}: must be at least 1, or null"
+            )
+        if self.max_time is not None:
+            seconds(self.max_time)
+
+    @classmethod
+    def from_config(cls, values: Mapping[str, Any]) -> TrainerOptions:
+        """The options of a resolved config's `trainer` part."""
+        plain = dict(values)
+        plain["early_stopping"] = EarlyStopping(**plain.get("early_stopping", {}))
+        plain["keep"] = Keep(**plain.get("keep", {}))
+        return cls(**plain)
+
+
+# May grow in a resumed run: they say how far to go, not what a step is.
+LIMITS = (
+    "trainer.max_epochs",
+    "trainer.max_steps",
+    "trainer.max_time",
+    "trainer.early_stopping.patience",
+)
+# May differ in a resumed run: where it runs, how often it saves. No weight depends on them on one machine.
+PLACE = (
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "trainer.checkpoint_every",
+    "trainer.quality_every",
+    "trainer.profiler",
+)
+
+
+def _check_share(name: str, value: float, *, allow_zero: bool) -> None:
+    if isinstance(value, float) and not (0 < value <= 1 or (allow_zero and value == 0)):
+        raise ValueError(f"trainer.{name} = {value}: a share lies in (0, 1]; a whole number counts batches")
+    if value < 0 or (value == 0 and not allow_zero):
+        raise ValueError(f"trainer.{name} = {value}: must be greater than 0")
+
+
+def seconds(text: str) -> float:
+    """The length in seconds of `90`, `30:00` or `1:30:00` (hours:minutes:seconds).
+
+    >>> seconds("1:30:00"), seconds("90")
+    (5400.0, 90.0)
+    """
+    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?", text):
+        raise ValueError(f"trainer.max_time = '{text}': give seconds (90) or hours:minutes:seconds (1:30:00)")
+    total = 0.0
+    for part in text.split(":"):
+        total = total * 60 + float(part)
+    return total

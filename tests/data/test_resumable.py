@@ -1,0 +1,85 @@
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from lightning_modules.data.loader import TensorLoader
+from lightning_modules.data.resumable import Resumable
+from tests.data.recording import one_of, resumed_sequences
+
+VALIDATION = TensorLoader((torch.arange(6.0),), 4, sampling=None)
+
+
+class Augmented(Dataset[Tensor]):
+    """Row numbers, shifted at random by all three global generators."""
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, row: int) -> Tensor:
+        return row + torch.rand(()) + float(np.random.rand()) + random.random()
+
+
+def shuffling(num_workers: int = 0) -> DataLoader[Tensor]:
+    return DataLoader(Augmented(), batch_size=3, shuffle=True, drop_last=True, num_workers=num_workers)
+
+
+def values_of(loader: Resumable[Tensor]) -> list[list[float]]:
+    return [batch.tolist() for batch in loader]
+
+
+def test_a_run_on_a_shuffling_augmenting_loader_resumes_with_the_same_batches(tmp_path: Path) -> None:
+    pairs = resumed_sequences(lambda: Resumable(shuffling(), seed=3), VALIDATION, tmp_path)
+    assert len(pairs) == 9
+    for expected, seen in pairs:
+        assert seen == expected
+
+
+def test_a_run_of_limited_epochs_resumes_with_the_same_batches(tmp_path: Path) -> None:
+    make = lambda: Resumable(shuffling(), seed=3, limit=2)  # noqa: E731
+    for expected, seen in resumed_sequences(make, VALIDATION, tmp_path, limit_train_batches=2):
+        assert seen == expected
+
+
+def test_the_order_follows_seed_and_epoch() -> None:
+    loader, other = Resumable(shuffling(), seed=1), Resumable(shuffling(), seed=2)
+    first = values_of(loader)
+    assert values_of(loader) == first
+    loader.sampler.set_epoch(1)
+    assert values_of(loader) != first
+    assert values_of(other) != first
+
+
+def test_batches_loaded_by_workers_resume_too() -> None:
+    whole = values_of(Resumable(shuffling(num_workers=1), seed=1))
+    resumed = Resumable(shuffling(num_workers=1), seed=1)
+    resumed.load_state_dict({"batch": 2})
+    assert values_of(resumed) == whole[2:]
+
+
+def test_any_sized_iterable_is_wrapped() -> None:
+    resumed: Resumable[Tensor] = Resumable([torch.tensor([0.0]), torch.tensor([1.0])])
+    resumed.load_state_dict({"batch": 1})
+    assert values_of(resumed) == [[1.0]]
+
+
+def test_the_epoch_reaches_the_wrapped_loaders_own_sampler() -> None:
+    sampler: DistributedSampler[Tensor] = DistributedSampler(Augmented(), num_replicas=2, rank=0)
+    loader = Resumable(DataLoader(Augmented(), batch_size=2, sampler=sampler))
+    loader.sampler.set_epoch(5)
+    assert sampler.epoch == 5
+
+
+def test_a_loader_without_a_length_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^training loader generator has no length: give it a __len__ to resume$"):
+        Resumable(batch for batch in [torch.zeros(1)])  # type: ignore[arg-type]
+
+
+def test_a_loader_that_shows_every_process_every_row_is_refused() -> None:
+    message = "^training DataLoader with a RandomSampler on several processes: each would train on every row; give it a"
+    with one_of(2, 0), pytest.raises(ValueError, match=message):
+        values_of(Resumable(shuffling()))
