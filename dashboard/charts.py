@@ -84,7 +84,7 @@ def curve_chart(points: pd.DataFrame, name: str, *, step_word: str = "step") -> 
         hovermode="x unified",
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"},
         showlegend=True,
-        uirevision=name,  # a refresh keeps the reader's zoom
+        uirevision=label(name),  # a refresh keeps the reader's zoom
     )
     figure.update_xaxes(title_text=label(step_word), showgrid=False, automargin=True)
     figure.update_yaxes(title_text=unit(name), automargin=True, zeroline=False)

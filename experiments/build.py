@@ -160,7 +160,7 @@ def build_trainer(
         recorder,
         Progressing(recorder, say, total, objective[0] if objective else None),
         Pictures(logger.writer.folder, options.quality_every),
-        *_early_stopping(options, objective),
+        *_early_stopping(options, objective, say),
         Checkpoints(
             logger.writer.folder / "checkpoints",
             signals,
@@ -222,7 +222,7 @@ def objective_of(module: pl.LightningModule) -> tuple[str, str] | None:
     return str(stated[0]), str(stated[1])
 
 
-def _early_stopping(options: TrainerOptions, objective: tuple[str, str] | None) -> list[pl.Callback]:
+def _early_stopping(options: TrainerOptions, objective: tuple[str, str] | None, say: Say) -> list[pl.Callback]:
     wanted = options.early_stopping
     if not wanted.is_on:
         return []
@@ -232,7 +232,7 @@ def _early_stopping(options: TrainerOptions, objective: tuple[str, str] | None) 
             "trainer.early_stopping.monitor: the model states no objective; name the metric to watch, as val/loss"
         )
     mode = wanted.mode or (objective[1] if objective and objective[0] == monitor else "min")
-    return [StopEarly(monitor, mode=mode, patience=wanted.patience or 3, min_delta=wanted.min_delta)]
+    return [StopEarly(monitor, mode, wanted.patience or 3, wanted.min_delta, say)]
 
 
 def quiet() -> None:

@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,25 @@ def use_exact_loop(trainer: Trainer) -> None:
 
 
 class StopEarly(EarlyStopping):
-    """Lightning's early stopping, its patience taken from this session's config: a resumed run may have more of it."""
+    """Lightning's early stopping, its patience taken from this session's config: a resumed run may have more of it.
+
+    Args:
+        monitor: the quantity watched.
+        mode: min or max.
+        patience: validations in a row without improvement.
+        min_delta: smallest improvement.
+        say: told why the run stopped.
+    """
+
+    def __init__(self, monitor: str, mode: str, patience: int, min_delta: float, say: Callable[[str], None]) -> None:
+        # After validations, never at an epoch's end: a checkpoint lies before the validation, which a resume repeats.
+        super().__init__(monitor, min_delta, patience, mode=mode, check_on_train_epoch_end=False)
+        self.say = say
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Says why, if this is what stopped the run."""
+        if self.stopping_reason_message:
+            self.say(f"stopped early: {' '.join(self.stopping_reason_message.split())}")
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The state of the stopped session, but not its patience."""
@@ -190,16 +209,21 @@ class Checkpoints(Callback):
             trainer.should_stop = True
 
     def _validate(self, trainer: Trainer) -> None:
-        epoch_loop = trainer.fit_loop.epoch_loop
+        epoch_loop, epochs = trainer.fit_loop.epoch_loop, trainer.fit_loop.epoch_progress.current
+        between_epochs = int(not trainer.fit_loop.restarting)  # its epoch is counted as done: see ExactFitLoop
         resuming = epoch_loop.val_loop.restarting
         first_loop_iter = trainer._logger_connector._first_loop_iter
         epoch_loop.val_loop.restarting = False
-        epoch_loop._batches_that_stepped -= 1  # its values belong to the step before it
+        epoch_loop._batches_that_stepped -= 1  # its values belong to the step and epoch before it
+        epochs.processed -= between_epochs
+        epochs.completed -= between_epochs
         trainer.validating = True
         epoch_loop.val_loop.run()
         trainer.training = True
         trainer._logger_connector._first_loop_iter = first_loop_iter
         epoch_loop._batches_that_stepped += 1
+        epochs.processed += between_epochs
+        epochs.completed += between_epochs
         epoch_loop.val_loop.restarting = resuming
         self._validation_due = False
 

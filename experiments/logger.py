@@ -119,8 +119,8 @@ class Logger(LightningLogger):
             atexit.unregister(self.close)
 
     def save(self) -> None:
-        """Lightning's wish to have everything on disk."""
-        self.flush()
+        """Lightning's wish, at each validation, to have everything on disk: the writer is told, nobody waits."""
+        self._wake.set()
 
     def finalize(self, status: str) -> None:
         """Lightning's end of a fit; the run's own end is the launcher's."""

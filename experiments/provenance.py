@@ -5,12 +5,12 @@ from __future__ import annotations
 import getpass
 import os
 import platform
+import re
 import shlex
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,11 @@ UNTRACKED_BYTES = 1_000_000
 
 def packages() -> dict[str, str]:
     """Installed distributions and their versions, sorted: what `pip freeze` would list."""
-    found = {str(d.metadata["Name"]): d.version for d in distributions() if d.metadata["Name"]}
+    # Read off the folders' names: opening 160 metadata files costs 0.3 CPU-s a run.
+    names = (path.name for entry in sys.path if Path(entry).is_dir() for path in Path(entry).glob("*.*-info"))
+    found = {
+        match[1]: match[2] for name in names if (match := re.match(r"(.+?)-([^-]+?)(-py[\d.]+)?\.\w+-info$", name))
+    }
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 

@@ -18,8 +18,8 @@ from experiments.store.location import Store, locate
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
-    os.environ[name] = "true"
+for variable in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
+    os.environ[variable] = "true"
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 START = 1_790_000_000_000  # milliseconds; every run of the tests starts here or a little later

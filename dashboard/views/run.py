@@ -184,7 +184,7 @@ def _console(store: Store, run: RunRecord, say: Say) -> None:
         return
     lines = text.splitlines()[-_MOST_LINES:]
     st.caption(say("console_tail", n=len(lines)))
-    st.code("\n".join(lines), language=None, height=520)
+    st.code("\n".join(lines), language=None, height=520 if len(lines) > 25 else "content")
 
 
 def _files(store: Store, run: RunRecord, say: Say) -> None:

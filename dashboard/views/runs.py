@@ -58,6 +58,8 @@ def select(runs: pd.DataFrame, experiments: list[str], statuses: list[str], text
 
     An empty list takes all. Words are looked for in name, id, experiment, note, parameters and tags.
     """
+    import pandas as pd
+
     found = runs
     for column, wanted in (("experiment", experiments), ("status", statuses)):
         if wanted:
@@ -66,7 +68,7 @@ def select(runs: pd.DataFrame, experiments: list[str], statuses: list[str], text
         looked_at = ["name", "run_id", "experiment", "note"]
         looked_at += [name for name in found.columns if name.startswith(("params.", "tags."))]
         texts = [found[name].fillna("").astype(str) for name in looked_at]
-        hay = texts[0].str.cat(texts[1:], sep="\n").str.lower()
+        hay = pd.Series(["\n".join(row).lower() for row in zip(*texts, strict=True)], index=found.index)
         for word in words:
             found = found[hay.loc[found.index].str.contains(word, regex=False)]
     return found

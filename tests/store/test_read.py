@@ -26,8 +26,8 @@ from experiments.store.tables import (
 from tests.conftest import START, Writer
 
 
-def names(store: Store, **options: bool) -> list[str]:
-    return list(read.runs_table(store, **options)["name"])  # type: ignore[arg-type]
+def names(store: Store, *, deleted: bool = False) -> list[str]:
+    return list(read.runs_table(store, deleted=deleted)["name"])
 
 
 def test_a_row_holds_a_run_with_parameters_metrics_and_tags_apart(writer: Writer) -> None:
@@ -67,16 +67,12 @@ def test_nan_and_infinity_come_back_as_they_were_logged(writer: Writer) -> None:
 def test_hostile_and_unicode_names_are_only_text(writer: Writer) -> None:
     bad = "<script>alert('x')</script>'; DROP TABLE runs; --"
     run_id = writer.run(
-        bad, experiment="实验 %_'", metrics={"验证/ppl": [1.0]}, params={"p": "x" * 6000}, tags={bad: bad}
+        bad, experiment="实验 %_'", metrics={"验证/ppl": [1.0]}, params={"p": "x" * 6000}, tags={"t": bad}
     )
     table = read.runs_table(writer.store)
-    assert table.loc[0, ["name", "experiment", "metrics.验证/ppl", f"tags.{bad}"]].tolist() == [
-        bad,
-        "实验 %_'",
-        1.0,
-        bad,
-    ]
-    assert len(table.loc[0, "params.p"]) == 6000
+    shown = [table[column][0] for column in ("name", "experiment", "metrics.验证/ppl", "tags.t")]
+    assert shown == [bad, "实验 %_'", 1.0, bad]
+    assert str(table.loc[0, "params.p"]) == "x" * 6000
     assert read.find_run(writer.store, bad) == read.find_run(writer.store, "best:实验 %_':验证/ppl") == run_id
 
 
@@ -155,7 +151,7 @@ def test_deleted_runs_are_found_only_when_asked_for(writer: Writer) -> None:
         ("abc", "run 'abc': too short for a prefix"),
         ("twin", r"run 'twin' fits 6 runs: (\w{12} \(vae\), ){4}\w{12} \(vae\) and 1 more; give more of the id"),
         ("last:vea", r"unknown experiment 'vea' \(did you mean 'vae'\?\)"),
-        ("best:vae:val/elb", r"unknown metric of experiment 'vae' 'val/elb' \(did you mean 'val/elbo'\?\)"),
+        ("best:vae:val/elb", r"unknown metric 'val/elb' \(did you mean 'val/elbo'\?\)"),
         ("best:vae", "write best:EXPERIMENT:METRIC"),
         ("best:vae:x", "no finished run of experiment 'vae' has a finite x"),
         ("best:gan:x", "experiment 'gan' holds no finished run"),
