@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
 
+NOTICE = b"\nending at the next batch; Ctrl-C again ends at once\n"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -72,3 +74,5 @@ class Signals:
         self.received = signum
         if again or not self._deferred:
             raise Interrupted(signum)
+        if signum == signal.SIGINT:  # os.write: a handler may not print, it can meet a print half-way
+            os.write(2, NOTICE)

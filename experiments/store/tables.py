@@ -191,8 +191,9 @@ def _engine(store: Store) -> Engine:
             options = {"postgresql_readonly": True}
             return create_engine(store.url, pool_pre_ping=True, pool_size=2, execution_options=options)
         except ModuleNotFoundError as error:
+            package = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary"}.get(str(error.name), error.name)
             raise ConfigError(
-                f"store {store.label}: the driver '{error.name}' is missing; pip install {error.name}"
+                f"store {store.label}: the driver '{error.name}' is missing; pip install {package}"
             ) from error
     # a pool would keep reading a file that was replaced
     return create_engine("sqlite://", creator=lambda: _open_read_only(database), poolclass=NullPool)

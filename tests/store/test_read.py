@@ -251,6 +251,12 @@ def test_a_locked_database_is_named(store: Store, monkeypatch: pytest.MonkeyPatc
     holder.close()
 
 
+def test_a_missing_driver_is_named_without_the_password(tmp_path: Path) -> None:
+    store = Store("postgresql+pg8000://ann:hunter2@db/x", tmp_path)  # a driver nothing here depends on
+    with pytest.raises(ConfigError, match=r"ann:\*\*\*@db/x: the driver 'pg8000' is missing; pip install pg8000"):
+        read.runs_table(store)
+
+
 def test_a_store_on_a_path_with_signs_of_urls_opens(store: Store, tmp_path: Path) -> None:
     moved = tmp_path / "100% 套路?#&" / "mlruns"
     shutil.copytree(store.folder, moved)
