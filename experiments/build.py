@@ -244,6 +244,7 @@ def quiet() -> None:
         ".*is smaller than the logging interval.*",
         ".*Checkpoint directory .* exists.*",
         ".*you defined a `validation_step` but have no `val_dataloader`.*",
+        ".*passed in a `val_dataloader` but have no `validation_step`.*",
         ".*Trying to infer the `batch_size`.*",
         ".*`training_step` returned `None`.*",
     ):

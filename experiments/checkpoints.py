@@ -21,6 +21,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loops.fit_loop import _FitLoop
+from pytorch_lightning.loops.progress import _ReadyCompletedTracker
 
 from experiments.logger import step_of
 from experiments.signals import Signals
@@ -215,15 +216,13 @@ class Checkpoints(Callback):
         first_loop_iter = trainer._logger_connector._first_loop_iter
         epoch_loop.val_loop.restarting = False
         epoch_loop._batches_that_stepped -= 1  # its values belong to the step and epoch before it
-        epochs.processed -= between_epochs
-        epochs.completed -= between_epochs
+        _shift(epochs, -between_epochs)
         trainer.validating = True
         epoch_loop.val_loop.run()
         trainer.training = True
         trainer._logger_connector._first_loop_iter = first_loop_iter
         epoch_loop._batches_that_stepped += 1
-        epochs.processed += between_epochs
-        epochs.completed += between_epochs
+        _shift(epochs, between_epochs)
         epoch_loop.val_loop.restarting = resuming
         self._validation_due = False
 
@@ -277,6 +276,12 @@ class Checkpoints(Callback):
             if trainer.is_global_zero and (self.folder / "last.ckpt").exists():
                 with atomic_path(self.folder / "best.ckpt") as part:
                     _link(self.folder / "last.ckpt", part)
+
+
+def _shift(epochs: _ReadyCompletedTracker, count: int) -> None:
+    """Moves the number Lightning gives the current epoch."""
+    for name in ("processed", "completed"):
+        setattr(epochs, name, getattr(epochs, name) + count)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -26,8 +26,8 @@ OPTIONS: dict[str, tuple[str, str]] = {
     "tags": ("KEY=VALUE *", "a tag of the run"),
     "note": ("TEXT", "Markdown shown beside the run"),
     "json": ("", "one JSON object on the last line of standard output, all else on standard error"),
-    "print_config": ("", "print the resolved config and stop"),
-    "schema": ("", "with --json: every option of every experiment"),
+    "print_config": ("", "print the resolved config, which can be saved and run, and stop"),
+    "schema": ("", "every option of every experiment, as JSON"),
     "limit": ("N", "rows shown; default 20"),
     "deleted": ("", "runs marked deleted"),
     "full": ("", "the longer form, up to 5 minutes"),
@@ -47,7 +47,7 @@ class Verb:
         help: one line.
         run: takes the words that are no option and the options; returns the exit status.
         options: names from OPTIONS.
-        passes: whether further options belong to the experiment.
+        passes: whether further options, such as --model.latent_dim 16, belong to the experiment.
     """
 
     usage: str
@@ -79,7 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
-        print(_overview())
+        named = words[1] if len(words) > 1 else ""
+        print(_verb_help(named, VERBS[named]) if named in VERBS else _overview())
         return 0
     if words[0] == "--version":
         from importlib.metadata import version
@@ -93,10 +94,11 @@ def _dispatch(words: list[str]) -> int:
         print("\n".join(complete(words[1:])))
         return 0
     if name not in VERBS:
-        raise ConfigError(f"unknown verb '{name}'{did_you_mean(name, VERBS)}; allowed: {', '.join(VERBS)}")
+        hint = did_you_mean(name, [*VERBS, "--help", "--version"])
+        raise ConfigError(f"unknown verb '{name}'{hint}; allowed: {', '.join(VERBS)}")
     verb = VERBS[name]
     found, rest = _take(words[1:], verb)
-    if found.get("help") and not (verb.passes and rest):
+    if found.get("help") and not (name == "run" and rest):
         print(_verb_help(name, verb))
         return 0
     return verb.run(rest, found)
@@ -113,9 +115,11 @@ def _take(words: list[str], verb: Verb) -> tuple[Options, list[str]]:
         name, equals, value = word.removeprefix("--").partition("=")
         name = "help" if word == "-h" else name
         if not word.startswith("-") or name not in allowed:
-            if word.startswith("--") and not verb.passes:
-                raise unknown("option", f"--{name}", [f"--{option}" for option in allowed])
+            if word.startswith("-"):
+                _check_passed(name, word, verb)
             rest.append(word)
+            if word.startswith("-") and not equals and queue and not queue[0].startswith("--"):
+                rest.append(queue.pop(0))  # its value
             continue
         placeholder = OPTIONS[name][0]
         if not placeholder:
@@ -123,15 +127,41 @@ def _take(words: list[str], verb: Verb) -> tuple[Options, list[str]]:
                 raise ConfigError(f"--{name}: takes no value")
             found[name] = True
             continue
-        if not equals:
-            if not queue:
-                raise ConfigError(f"--{name}: needs a value: {placeholder}")
+        if not equals and queue and not queue[0].startswith("--"):
             value = queue.pop(0)
+        if not value:
+            raise ConfigError(f"--{name}: needs a value: --{name} {placeholder.removesuffix(' *')}")
         if placeholder.endswith("*"):
             found.setdefault(name, []).append(value)
         else:
             found[name] = value
     return found, rest
+
+
+def _check_passed(name: str, word: str, verb: Verb) -> None:
+    """Refuses an option that neither the verb nor, by its look, the experiment has."""
+    own = [f"--{option}" for option in (*verb.options, "help")]
+    if not verb.passes:
+        raise unknown("option", word.partition("=")[0], own)
+    from experiments.config import PARTS
+
+    whole = ("seed", "threads", "config", *PARTS)
+    if not word.startswith("--") or ("." not in name and name not in whole):
+        close = did_you_mean(name, [*own, *(f"--{each}" for each in whole), *_common()])
+        raise ConfigError(
+            f"unknown option '{word.partition('=')[0]}'{close}; allowed: {', '.join(own)}, "
+            f"{', '.join(f'--{each}' for each in whole)}, and --PART.KEY as in --model.latent_dim 16"
+        )
+
+
+def _common() -> list[str]:
+    """Options of every experiment whose part is often forgotten."""
+    from dataclasses import fields
+
+    from experiments.trainer import TrainerOptions
+
+    own = [f"--trainer.{each.name}" for each in fields(TrainerOptions)]
+    return [*own, "--data.batch_size", "--data.path", "--optimizer.lr", "--model.latent_dim"]
 
 
 def _overview() -> str:
@@ -146,7 +176,10 @@ def _verb_help(name: str, verb: Verb) -> str:
     lines = [f"usage: taolu {verb.usage}", "", verb.help, ""]
     for option in (*verb.options, "help"):
         placeholder, text = OPTIONS[option]
-        lines.append(f"  --{option + ' ' + placeholder.removesuffix(' *'):22}  {text}")
+        more = "; may be repeated" if placeholder.endswith("*") else ""
+        lines.append(f"  --{option + ' ' + placeholder.removesuffix(' *'):22}  {text}{more}")
+    if verb.passes:
+        lines.append(f"  --{'PART.KEY VALUE':22}  an option of the experiment; taolu run NAME --help shows them all")
     return "\n".join([*lines, "", f"example: taolu {verb.example or name}"])
 
 
@@ -187,23 +220,27 @@ def _tags(options: Options) -> dict[str, str]:
 
 def _run(words: list[str], options: Options) -> int:
     target, rest = _target(words)
-    from experiments.config import help_text, resolve
-
     if options.get("help"):
+        from experiments.manual import help_text
+
         print(help_text(target, rest))
         return 0
-    config = resolve(target, rest)
-    say = _say(options)
-    for note in config.notes:
-        say(note)
-    if options.get("print_config"):
-        print(config.to_yaml(), end="")
-        return 0
+    from experiments.config import resolve
+
     tags = _tags(options)
+    config = resolve(target, rest)
+    for note in config.notes:
+        print(note, file=sys.stderr)
+    if options.get("print_config"):
+        if options.get("json"):
+            print_json({"name": config.name, **config.values})
+        else:
+            print(config.to_yaml(), end="")
+        return 0
     from experiments.run import Label, run
 
     label = Label(options.get("name"), tags, options.get("note"))
-    return _ended(run(config, store=_store(options), label=label, say=say), options)
+    return _ended(run(config, store=_store(options), label=label, say=_say(options)), options)
 
 
 def _target(words: list[str]) -> tuple[str, list[str]]:
@@ -285,15 +322,20 @@ def _none(words: list[str]) -> None:
 
 def _list(words: list[str], options: Options) -> int:
     _none(words)
-    from experiments.config import describe, experiment_names, schema
+    from experiments.config import describe, experiment_names
 
+    if options.get("schema"):
+        from experiments.manual import schema
+
+        print_json(schema())
+        return 0
     if options.get("json"):
-        print_json(schema() if options.get("schema") else {name: describe(name) for name in experiment_names()})
+        print_json({name: describe(name) for name in experiment_names()})
         return 0
     for name in experiment_names():
         head = describe(name)
         print(f"{name:16} {head.get('why', '')}")
-        print(f"{'':16} {head.get('run', '').splitlines()[0]}")
+        print(f"{'':16} {' '.join(head.get('run', '').split(chr(10))[0].split())}")
     print("\ntaolu run NAME --help shows an experiment's options; FILE.yaml and FILE.py:Class run your own")
     return 0
 
@@ -312,7 +354,7 @@ def _runs(words: list[str], options: Options) -> int:
 
 
 def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise ConfigError(f"--limit {text}: must be a whole number of at least 1")
     return int(text)
 
@@ -347,7 +389,8 @@ def _mark(words: list[str], options: Options, *, deleted: bool) -> int:
     from experiments.store.write import delete_run, restore_run
 
     store = _store(options)
-    records = [read_run(store, find_run(store, handle, deleted=deleted)) for handle in words]
+    ids = dict.fromkeys(find_run(store, handle, deleted=deleted) for handle in words)
+    records = [read_run(store, run_id) for run_id in ids]
     for record in records:
         if not deleted:
             refuse_live(record)
@@ -366,12 +409,18 @@ def _mark(words: list[str], options: Options, *, deleted: bool) -> int:
 def _dashboard(words: list[str], options: Options) -> int:
     _none(words)
     store = _store(options)
-    arguments = ["--store", store.url, "--store_dir", str(store.folder)]
-    for key in ("host", "port"):
-        if key in options:
-            arguments += [f"--{key}", str(options[key])]
-    _become([sys.executable, "-m", "dashboard", *arguments])
+    os.environ["MLFLOW_TRACKING_URI"] = store.url  # not an argument: a password would show in the process list
+    host, port = _address(options, 8501)
+    _become([sys.executable, "-P", "-m", "dashboard", "--store_dir", str(store.folder), "--host", host, "--port", port])
     return 0
+
+
+def _address(options: Options, port: int) -> tuple[str, str]:
+    """Host and port as given, else this machine only and the given port."""
+    found = str(options.get("port", port))
+    if not found.isdecimal() or not 1 <= int(found) <= 65_535:
+        raise ConfigError(f"--port {found}: must be a whole number from 1 to 65535; default {port}")
+    return str(options.get("host", "127.0.0.1")), found
 
 
 def _ui(words: list[str], options: Options) -> int:
@@ -379,17 +428,18 @@ def _ui(words: list[str], options: Options) -> int:
     from experiments.store.write import open_store, rehome
 
     store = _store(options)
+    host, port = _address(options, 5000)
     open_store(store)
     rehome(store)
-    os.environ["MLFLOW_BACKEND_STORE_URI"] = store.url  # not an argument: a password would show in the process list
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = store.url  # as in _dashboard
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    host, port = str(options.get("host", "127.0.0.1")), str(options.get("port", "5000"))
     print(f"MLflow's own pages on http://{host}:{port}", flush=True)
-    _become([sys.executable, "-m", "mlflow", "ui", "--host", host, "--port", port])
+    _become([sys.executable, "-P", "-m", "mlflow", "ui", "--host", host, "--port", port])
     return 0
 
 
 def _become(command: list[str]) -> None:
+    """This process becomes the command; with -P a folder called dashboard where the user stands is not imported."""
     sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606 - an argument list, no shell
 

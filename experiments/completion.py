@@ -47,7 +47,7 @@ def complete(words: list[str]) -> list[str]:
     Args:
         words: those after `taolu`, the last one unfinished and possibly empty.
     """
-    from experiments.cli import VERBS
+    from experiments.cli import OPTIONS, VERBS
     from experiments.config import PARTS, experiment_names
 
     *before, last = words or [""]
@@ -57,21 +57,30 @@ def complete(words: list[str]) -> list[str]:
     if verb is None:
         return []
     own = [f"--{name}" for name in (*verb.options, "help")]
+    previous = before[-1].removeprefix("--")
+    if before[-1] in own and OPTIONS[previous][0]:
+        return []  # a value of the user's own: the shell offers files
+    if before[0] == "completion":
+        return _starting(last, SCRIPTS)
     if before[0] != "run":
         return _starting(last, own) if last.startswith("-") else []
     if len(before) == 1:
         return _starting(last, experiment_names())
-    if before[-1].removeprefix("--").removesuffix(".class") in PARTS:
-        return _starting(last, PARTS[before[-1].removeprefix("--").removesuffix(".class")])
+    if before[-1].startswith("--") and previous.removesuffix(".class") in PARTS:
+        return _starting(last, PARTS[previous.removesuffix(".class")])
     schema = cached_schema().get(before[1], {})
-    if before[-1].startswith("--"):
-        kind = str(schema.get("options", {}).get(before[-1].removeprefix("--"), {}).get("type", ""))
-        if kind == "bool":
-            return _starting(last, ("true", "false"))
-        if kind.startswith("one of "):
-            return _starting(last, kind.removeprefix("one of ").split(", "))
+    options = schema.get("options", {})
+    if before[-1].startswith("--") and previous in options:
+        return _starting(last, _values(options[previous]["type"]))
     parts = [f"--{part}" for part in schema.get("parts", {})]
-    return _starting(last, [*own, *parts, *(f"--{key}" for key in schema.get("options", {}))])
+    return _starting(last, [*own, *parts, *(f"--{key}" for key in options)]) if last.startswith("-") else []
+
+
+def _values(kind: str) -> list[str]:
+    """The values of a type that has few of them."""
+    if kind.startswith("true or false"):
+        return ["true", "false"]
+    return kind.removeprefix("one of ").removesuffix(" or null").split(", ") if kind.startswith("one of ") else []
 
 
 def _starting(word: str, names: Any) -> list[str]:
@@ -84,7 +93,7 @@ def cached_schema() -> dict[str, Any]:
     file = folder / f"schema-{code_digest()}.json"
     if not file.exists():
         made = subprocess.run(
-            [sys.executable, "-m", "experiments", "list", "--json", "--schema"],
+            [sys.executable, "-P", "-m", "experiments", "list", "--schema"],
             capture_output=True,
             text=True,
             check=False,

@@ -6,8 +6,8 @@ schema: a default is written once, in `__init__`.
 
 from __future__ import annotations
 
-import argparse
 import re
+import traceback
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -17,12 +17,11 @@ from typing import Any
 import yaml
 
 from experiments.errors import ConfigError, did_you_mean, unknown
-from experiments.parser import Settings, build_parser, flatten, options_of, parse_settings, signature_of, type_name
+from experiments.parser import Settings, as_plain, build_parser, flatten, parse_settings, signature_of
 from experiments.trainer import TrainerOptions
-from lightning_modules import MODULES
+from lightning_modules import MODULES, parts
 from lightning_modules.data import DATA
 from lightning_modules.optimizers import DEFAULT_OPTIMIZER, OPTIMIZERS, SCHEDULES
-from lightning_modules.parts import load_class
 
 CONFIGS = Path(__file__).parent / "configs"
 # The dictionary each part's `class` is looked up in. `trainer` has no class.
@@ -112,10 +111,12 @@ class _UniqueKeys(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """The mapping of a node.
 
-        Raises ConstructorError when a key repeats.
+        Raises ConstructorError when a key repeats or is no text.
         """
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be text", key.start_mark)
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key '{key.value}' stands twice", key.start_mark)
             seen.add(key.value)
@@ -132,8 +133,12 @@ def read_yaml(path: Path) -> Settings:
     """The mapping in a YAML file; errors name file and line."""
     try:
         text = path.expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); give the path of a YAML file") from error
+    except OSError as error:
+        beside = [file.name for file in path.expanduser().parent.glob("*.y*ml")]
+        hint = did_you_mean(path.name, beside)
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}){hint}; give the path of a YAML file") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is no text in UTF-8; give the path of a YAML file") from error
     try:
         loaded = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
@@ -168,13 +173,20 @@ def _shaped(settings: Mapping[Any, Any], where: str) -> Settings:
         if (key in PARTS or key == "trainer") and not isinstance(value, Mapping):
             if value is None and key in ("critic_optimizer", "schedule"):
                 continue
-            raise ConfigError(f"{where}: '{key}' = {value!r}: must map keys to values, as in {key}: {{...}}")
+            example = f"{{class: {DEFAULT_CLASS.get(key, 'vae')}}}" if key in PARTS else "{max_epochs: 10}"
+            found = "null" if value is None else value
+            raise ConfigError(f"{where}: {key} = {found}: must map keys to values, as in {key}: {example}")
+        if key == "name" and not isinstance(value, str | int):
+            raise ConfigError(f"{where}: name = {value}: must be text; runs are grouped by it")
         shaped[key] = dict(value) if isinstance(value, Mapping) else value
     return shaped
 
 
 def overlay(base: Settings, layer: Settings, notes: list[str]) -> Settings:
-    """`base` with `layer` over it. Choosing another class drops the base's settings of that part; a note says so."""
+    """`base` with `layer` over it. Choosing another class drops the base's settings of that part; a note says so.
+
+    So does choosing a model that builds its own optimizer: the base's optimizer and schedule then have no place.
+    """
     merged = deepcopy(base)
     for key, value in layer.items():
         if not isinstance(value, Mapping):
@@ -187,8 +199,18 @@ def overlay(base: Settings, layer: Settings, notes: list[str]) -> Settings:
             if dropped:
                 notes.append(f"{key} is now {chosen}: the settings of {old} are dropped ({', '.join(dropped)})")
             below = {}
+            if key == "model":
+                _drop_parts(merged, layer, chosen, notes)
         merged[key] = _deep(below, value)
     return merged
+
+
+def _drop_parts(settings: Settings, layer: Settings, model: Any, notes: list[str]) -> None:
+    accepted = signature_of(_load("model", model)[1])
+    for part in ("optimizer", "critic_optimizer", "schedule"):
+        if part in settings and part not in layer and part not in accepted:
+            del settings[part]
+            notes.append(f"model is now {model}, which builds its own {part}: the {part}'s settings are dropped")
 
 
 def _deep(below: Mapping[str, Any], above: Mapping[str, Any]) -> Settings:
@@ -234,10 +256,10 @@ def resolve(target: str, options: Sequence[str] = (), overrides: Mapping[str, An
     name, settings, words = _layered(target, options, overrides, notes)
     classes = _classes(settings)
     values = parse_settings(build_parser(classes), settings, words, classes)
+    _check_values(values)
     resolved: Settings = {part: {"class": spec, **values.get(part, {})} for part, (spec, _) in classes.items()}
     _inherit_optimizer(resolved, settings, words)
     resolved |= {key: values[key] for key in ("trainer", "seed", "threads")}
-    _check_trainer(resolved["trainer"])
     return Config(name, resolved, tuple(notes))
 
 
@@ -246,13 +268,19 @@ def resolve_trainer(name: str, overrides: Mapping[str, Any]) -> Config:
 
     Raises ConfigError in one line for whatever cannot be used.
     """
-    settings = _shaped(nest(overrides), "options")
+    settings = _shaped(nest(as_plain(overrides)), "options")
     for key in settings:
         if key not in ("trainer", "seed", "threads"):
             raise unknown("option", key, ("trainer", "seed", "threads"))
     values = parse_settings(build_parser({}), settings, (), {})
-    _check_trainer(values["trainer"])
+    _check_values(values)
     return Config(name, {key: values[key] for key in ("trainer", "seed", "threads")})
+
+
+def chosen_parts(target: str, options: Sequence[str]) -> tuple[Settings, dict[str, tuple[str, type[Any]]]]:
+    """The settings of all files, and name and class of every part, before any option's value is read."""
+    _, settings, _ = _layered(target, options, None, [])
+    return settings, _classes(settings)
 
 
 def _layered(
@@ -265,7 +293,7 @@ def _layered(
         settings = overlay(settings, read_yaml(Path(file)), notes)
         settings.pop("name", None)
     if overrides:
-        settings = overlay(settings, _shaped(nest(overrides), "overrides"), notes)
+        settings = overlay(settings, _shaped(nest(as_plain(overrides)), "overrides"), notes)
     return name, overlay(settings, {part: {"class": value} for part, value in chosen.items()}, notes), words
 
 
@@ -299,11 +327,14 @@ def _classes(settings: Settings) -> dict[str, tuple[str, type[Any]]]:
         raise ConfigError("no model chosen; add model: {class: vae} to the file, or --model vae")
     classes = {"model": _load("model", settings["model"]["class"])}
     model = classes["model"][1]
+    _check_model(model)
     for part in ("data", "optimizer", "critic_optimizer", "schedule"):
         if part == "data" or part in signature_of(model):
             inherited = settings.get("optimizer", {}).get("class") if part == "critic_optimizer" else None
             chosen = settings.get(part, {}).get("class") or inherited or DEFAULT_CLASS[part]
             classes[part] = _load(part, chosen)
+            if part == "data":
+                _check_data(*classes[part])
         elif part in settings:
             raise ConfigError(
                 f"{part}: {model.__name__} has no parameter '{part}' and builds its own; "
@@ -320,12 +351,33 @@ def _load(part: str, spec: Any) -> tuple[str, type[Any]]:
     if place.endswith(".py"):
         spec = f"{Path(place).expanduser().resolve()}:{name}"
     try:
-        return spec, load_class(spec, PARTS[part])
-    except ValueError as error:
-        raise ConfigError(f"{part}: {error}") from error
-    except Exception as error:
-        where = f"{error.filename}:{error.lineno}: " if isinstance(error, SyntaxError) else ""
-        raise ConfigError(f"{part}: {spec} cannot be imported: {where}{type(error).__name__}: {error}") from error
+        return spec, parts.load_class(spec, PARTS[part])
+    except (Exception, SystemExit) as error:
+        file, line, text = _place(error)
+        if file == parts.__file__:
+            raise ConfigError(f"{part}: {error}") from error
+        raise ConfigError(
+            f"{part}: {spec} cannot be imported: {file}:{line}: {type(error).__name__}: {text}; fix it there"
+        ) from error
+
+
+def _place(error: BaseException) -> tuple[str, int | None, str]:
+    """File, line and message of what an import raised."""
+    if isinstance(error, SyntaxError):
+        return str(error.filename), error.lineno, error.msg
+    frames = traceback.extract_tb(error.__traceback__)
+    frame = [frame for frame in frames if not frame.filename.startswith("<")][-1]
+    return frame.filename, frame.lineno, str(error)
+
+
+def _check_model(kind: type[Any]) -> None:
+    import pytorch_lightning as pl
+
+    if not issubclass(kind, pl.LightningModule):
+        raise ConfigError(
+            f"model.class = {kind.__module__}:{kind.__qualname__}: must be a LightningModule; "
+            f"write class {kind.__name__}(pytorch_lightning.LightningModule)"
+        )
 
 
 def _inherit_optimizer(resolved: Settings, settings: Settings, words: Sequence[str]) -> None:
@@ -338,50 +390,20 @@ def _inherit_optimizer(resolved: Settings, settings: Settings, words: Sequence[s
     resolved["critic_optimizer"] = {**resolved["optimizer"], **critic}
 
 
-def _check_trainer(values: Mapping[str, Any]) -> None:
+def _check_data(spec: str, kind: type[Any]) -> None:
+    if not (hasattr(kind, "train_dataloader") or hasattr(kind, "__iter__")):
+        raise ConfigError(
+            f"data.class = {spec}: must have train_dataloader, as a LightningDataModule has, or be iterable"
+        )
+
+
+def _check_values(values: Settings) -> None:
+    """Refuses a trainer, seed or number of threads no run can use."""
     try:
-        TrainerOptions.from_config(values)
+        TrainerOptions.from_config(values["trainer"])
     except ValueError as error:
         raise ConfigError(str(error)) from error
-
-
-# ---- help and schema ------------------------------------------------------------------------------------------------
-
-
-def help_text(target: str, options: Sequence[str]) -> str:
-    """The options of one experiment with the chosen classes, from their docstrings."""
-    name, settings, _ = _layered(target, [word for word in options if word not in ("-h", "--help")], None, [])
-    classes = _classes(settings)
-    parser = build_parser(classes)
-    for action in parser._actions:
-        if not hasattr(action, "_typehint"):
-            action.help = argparse.SUPPRESS  # jsonargparse offers a config file a group; ours are whole
-    known = options_of(parser)
-    chosen = flatten({key: value for key, value in settings.items() if key not in TOP})
-    parser.set_defaults({key: value for key, value in chosen.items() if key in known})
-    parser.usage = f"taolu run {target} [--KEY VALUE ...]"
-    head = describe(name).get("why", "") if name in experiment_names() else ""
-    parts = "\n".join(f"  --{part} {'|'.join(PARTS[part])}|FILE.py:Class" for part in classes)
-    return f"{head}\n\n{parser.format_help()}\nparts (choosing one shows its options):\n{parts}\n"
-
-
-def schema() -> dict[str, Any]:
-    """Every shipped experiment's options: type, default and help by key. What completion and the launch form read."""
-    found: dict[str, Any] = {}
-    for name in experiment_names():
-        classes = _classes(read_target(name)[1])
-        values = flatten(resolve(name).values)
-        found[name] = {
-            **describe(name),
-            "parts": {part: list(PARTS[part]) for part in classes},
-            "options": {
-                action.dest: {
-                    "type": type_name(action._typehint),
-                    "default": values.get(action.dest),
-                    "help": action.help or "",
-                }
-                for action in build_parser(classes)._actions
-                if hasattr(action, "_typehint")
-            },
-        }
-    return found
+    if not 0 <= values["seed"] < 2**32:
+        raise ConfigError(f"seed = {values['seed']}: must lie in 0 to {2**32 - 1}, as NumPy's must")
+    if values["threads"] is not None and values["threads"] < 1:
+        raise ConfigError(f"threads = {values['threads']}: must be at least 1, or null for all cores")

@@ -15,12 +15,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from experiments.logger import Recorder, step_of
+from experiments.store.location import redact
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")
 
 
 class ConsoleLog:
-    """While entered, what the process prints also goes to a file, without colours and without redrawn lines.
+    """While entered, what the process prints also goes to a file, without colours, redrawn lines and secrets.
 
     Args:
         path: appended to.
@@ -51,7 +52,7 @@ class _Tee:
     def write(self, text: str) -> int:
         count = self._stream.write(text)
         if not self._file.closed and not (self._stream.isatty() and "\r" in text):
-            self._file.write(ANSI.sub("", text))
+            self._file.write(redact(ANSI.sub("", text)))
         return count
 
     def flush(self) -> None:

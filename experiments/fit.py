@@ -49,7 +49,7 @@ def fit(
             open_store(store)
             signals.defer()
             label.tags["taolu.door"] = "fit"
-            writer, checkpoint = start_run(store, config, label, data, threads), None
+            writer, checkpoint = start_run(store, config, label, module, data, threads), None
         else:
             record = read_run(store, find_run(store, handle))
             refuse_live(record)

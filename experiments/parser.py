@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 # Parameters filled when a part is built, never options.
-INTERNAL = frozenset({"capturable", "differentiable"})  # of torch's optimizers: for graph capture, not for users
 FILLED = frozenset({"seed", "shape", "n_classes", "optimizer", "critic_optimizer", "schedule"})
-
+INTERNAL = frozenset({"capturable", "differentiable"})  # of torch's optimizers: for graph capture, not for users
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
 
 Settings = dict[str, Any]
 
@@ -56,7 +56,7 @@ def build_parser(classes: Mapping[str, tuple[str, type[Any]]]) -> ArgumentParser
 
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
             """Raises ConfigError with jsonargparse's message in one line."""
-            raise ConfigError(_one_line(message)) from ex
+            raise ConfigError(_one_line(message, options_of(self))) from ex
 
     parser = Parser(prog="taolu run", add_help=False, allow_abbrev=False, default_env=False)
     parser.add_argument("--seed", type=int, default=0, help="of initial weights, batch order and noise")
@@ -128,13 +128,13 @@ def parse_settings(parser: ArgumentParser, settings: Settings, words: Sequence[s
         key: {name: item for name, item in value.items() if name != "class"} if key in parts else value
         for key, value in settings.items()
     }
-    _check_keys(nested, hints)
-    typed = _option_words(words, hints)
+    nested = _checked(nested, hints)
+    typed = _option_words(words, hints, parts)
     parser.add_argument("--config", action="config")
     try:
         parsed = parser.parse_args([f"--config={yaml.safe_dump(nested, allow_unicode=True)}", *typed]).as_dict()
     except (TypeError, ValueError) as error:
-        raise error if isinstance(error, ConfigError) else ConfigError(_one_line(str(error))) from error
+        raise error if isinstance(error, ConfigError) else ConfigError(_one_line(str(error), hints)) from error
     parsed.pop("config", None)
     for key, value in flatten(parsed).items():
         if value is None and key in hints and not _allows_none(hints[key]):
@@ -143,27 +143,41 @@ def parse_settings(parser: ArgumentParser, settings: Settings, words: Sequence[s
     return plain
 
 
-def _check_keys(settings: Mapping[str, Any], hints: Mapping[str, Any], prefix: str = "") -> None:
+def _checked(settings: Mapping[str, Any], hints: Mapping[str, Any], prefix: str = "") -> Settings:
+    """The settings, every key known; a number where text is wanted, as in `max_time: 90`, is its text."""
+    checked: Settings = {}
     for key, value in settings.items():
         full = f"{prefix}{key}"
+        inside = [name for name in hints if name.startswith(f"{full}.")]
         if full in hints:
-            continue
-        if isinstance(value, Mapping) and any(name.startswith(f"{full}.") for name in hints):
-            _check_keys(value, hints, f"{full}.")
-            continue
-        if isinstance(value, Mapping) and not value:
-            continue
-        raise unknown("key", full, _family(full, hints))
+            checked[key] = str(value) if type(value) in (int, float) and _wants_text(hints[full]) else value
+        elif isinstance(value, Mapping) and (inside or not value):
+            checked[key] = _checked(value, hints, f"{full}.")
+        elif inside:
+            names = ", ".join(name.removeprefix(f"{full}.") for name in inside)
+            raise ConfigError(f"{full} = {word(value)}: must map keys to values; its keys: {names}")
+        else:
+            raise unknown("key", full, _family(full, hints), hints)
+    return checked
+
+
+def _wants_text(hint: Any) -> bool:
+    allowed = typing.get_args(hint) or (hint,)
+    return str in allowed and not {int, float} & {*allowed}
 
 
 def _family(key: str, hints: Iterable[str]) -> list[str]:
-    """The keys a mistyped one is shown: those of its part, or every part's name."""
-    part = key.partition(".")[0]
-    own = [name for name in hints if name.startswith(f"{part}.")]
-    return own or [*{name.partition(".")[0] for name in hints}]
+    """The keys a mistyped one is shown: those beside it, or every part's name."""
+    names = list(hints)
+    while "." in key:
+        key = key.rpartition(".")[0]
+        own = [name for name in names if name.startswith(f"{key}.")]
+        if own:
+            return [name for name in own if "." not in name.removeprefix(f"{key}.")] or own
+    return [name.partition(".")[0] for name in names]
 
 
-def _option_words(rest: Sequence[str], hints: Mapping[str, Any]) -> list[str]:
+def _option_words(rest: Sequence[str], hints: Mapping[str, Any], parts: Container[str]) -> list[str]:
     """`--key=value` words for jsonargparse, names checked, a bare boolean read as true."""
     words: list[str] = []
     queue = list(rest)
@@ -173,11 +187,11 @@ def _option_words(rest: Sequence[str], hints: Mapping[str, Any]) -> list[str]:
             raise ConfigError(f"unexpected word '{word}'; options are written --key value, as in --model.latent_dim 16")
         key, equals, value = word.removeprefix("--").partition("=")
         if key not in hints:
-            raise unknown("option", f"--{key}", [f"--{name}" for name in _family(key, hints)])
+            raise _unknown_option(key, hints, parts)
         if not equals:
-            if hints[key] is bool and (not queue or queue[0].startswith("--")):
+            if bool in (hints[key], *typing.get_args(hints[key])) and (not queue or queue[0].startswith("--")):
                 value = "true"
-            elif not queue or (queue[0].startswith("--") and not _is_number(queue[0])):
+            elif not queue or queue[0].startswith("--"):
                 raise ConfigError(f"--{key}: needs a value: {type_name(hints[key])}")
             else:
                 value = queue.pop(0)
@@ -185,8 +199,11 @@ def _option_words(rest: Sequence[str], hints: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def _is_number(word: str) -> bool:
-    return re.fullmatch(r"-?[\d.]+(e-?\d+)?", word) is not None
+def _unknown_option(key: str, hints: Mapping[str, Any], parts: Container[str]) -> ConfigError:
+    part, _, name = key.partition(".")
+    if part in parts and name and not any(each.startswith(f"{part}.") for each in hints):
+        return ConfigError(f"unknown option '--{key}': the chosen {part} has no settings; leave it out")
+    return unknown("option", f"--{key}", [f"--{each}" for each in _family(key, hints)], [f"--{each}" for each in hints])
 
 
 def _allows_none(hint: Any) -> bool:
@@ -197,27 +214,41 @@ def type_name(hint: Any) -> str:
     """The type as a person writes it.
 
     >>> type_name(int | None), type_name(typing.Literal["mlp", "cnn"]), type_name(tuple[float, float])
-    ('int or null', 'one of mlp, cnn', 'tuple[float, float]')
+    ('a whole number or null', 'one of mlp, cnn', '[a number, a number]')
     """
-    if typing.get_origin(hint) is typing.Literal:
-        return f"one of {', '.join(map(str, typing.get_args(hint)))}"
-    if typing.get_origin(hint) in (typing.Union, UnionType):
-        return " or ".join(type_name(item) for item in typing.get_args(hint))
-    if hint is NoneType:
-        return "null"
-    return getattr(hint, "__name__", str(hint)) if not typing.get_args(hint) else str(hint).replace("typing.", "")
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return f"one of {', '.join(map(str, arguments))}"
+    if origin in (typing.Union, UnionType):
+        return " or ".join(type_name(item) for item in arguments)
+    if origin in (tuple, list):
+        return f"[{', '.join('...' if item is Ellipsis else type_name(item) for item in arguments)}]"
+    return WORDS.get(hint) or str(getattr(hint, "__name__", hint))
 
 
-def _one_line(message: str) -> str:
+def _one_line(message: str, hints: Mapping[str, Any]) -> str:
     """Jsonargparse's message in our form: `key = value: must be ...`."""
-    key = re.search(r'[Kk]ey "([^"]+)"', message)
-    value = re.search(r"(?:Got value|Given value): (.*?)(?:\n|$)", message)
-    if key and value:
-        kinds = re.search(r"Subtypes: \[(.*)\]", message) or re.search(r"Expected an? (.*?)\. Got", message)
-        named = re.sub(r"<class '([\w.]+)'>", r"\1", kinds.group(1)) if kinds else "another type"
-        named = re.sub(r"typing\.Literal\[(.*?)\]", lambda m: f"one of {m.group(1)}", named).replace("NoneType", "null")
-        return f"{key.group(1)} = {value.group(1)!r}: must be {named.replace(', null', ' or null')}"
+    message = message.removeprefix('Parser key "config": ')
+    key = re.match(r'Parser key "([^"]+)"', message)
+    value = re.search(r"(?:Got value|Given value): (.*)$", message, flags=re.DOTALL)
+    if key and value and key[1] in hints:
+        return f"{key[1]} = {word(value[1])}: must be {type_name(hints[key[1]])}"
+    missing = re.match(r"the following arguments are required: (.*)", message)
+    if missing:
+        first = missing[1].partition(",")[0]
+        return f"{missing[1]}: required and not given; add --{first} {first.rpartition('.')[2].upper()}"
     return " ".join(message.split())
+
+
+def word(value: Any) -> str:
+    """A value as a person would type it.
+
+    >>> word(None), word(True), word(""), word("two")
+    ('null', 'true', "''", 'two')
+    """
+    if value is None or value == "None":
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else " ".join(str(value).split()) or "''"
 
 
 def as_plain(value: Any) -> Any:
@@ -228,4 +259,6 @@ def as_plain(value: Any) -> Any:
         return [as_plain(item) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if getattr(value, "ndim", None) == 0:  # a number of NumPy or torch
+        return value.item()
     return str(value)

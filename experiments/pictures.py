@@ -40,7 +40,7 @@ class Pictures(pl.Callback):
             arrays: dict[str, Any] = getattr(pl_module, "arrays", dict)()
         for name, picture in pictures.items():
             with atomic_path(self.folder / "media" / name / f"{step_of(trainer):08d}.png") as part:
-                as_image(picture).save(part, format="PNG")
+                as_image(picture).save(part, format="PNG", compress_level=1)
         if arrays:
             with atomic_path(self.folder / "latent.npz") as part, part.open("wb") as file:
                 np.savez_compressed(file, **arrays)

@@ -15,7 +15,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from experiments.build import Say, build_parts, build_trainer, quiet, set_threads
+from experiments.build import Say, build_parts, build_trainer, objective_of, quiet, set_threads
 from experiments.config import Config
 from experiments.console import ConsoleLog
 from experiments.logger import Logger, step_of
@@ -93,14 +93,16 @@ def run(config: Config, *, store: Store | None = None, label: Label | None = Non
         store = store or locate()
         open_store(store)
         signals.defer()
-        writer = start_run(store, config, label or Label(), data, threads)
+        writer = start_run(store, config, label or Label(), module, data, threads)
         return execute(writer, config, module, data, options, signals, say)
 
 
 # ---- recording ------------------------------------------------------------------------------------------------------
 
 
-def start_run(store: Store, config: Config, label: Label, data: Any, threads: int) -> RunWriter:
+def start_run(
+    store: Store, config: Config, label: Label, module: pl.LightningModule, data: Any, threads: int
+) -> RunWriter:
     """A new run with everything known before its first step: config, parameters, code, machine, data."""
     values = config.values
     tags = {
@@ -110,6 +112,9 @@ def start_run(store: Store, config: Config, label: Label, data: Any, threads: in
         "taolu.seed": str(values["seed"]),
         "taolu.threads": str(threads),
     }
+    objective = objective_of(module)
+    if objective:
+        tags["taolu.objective"] = " ".join(objective)
     if label.note:
         tags["mlflow.note.content"] = label.note
     writer = create_run(store, config.name, label.name, tags)

@@ -1,4 +1,4 @@
-"""Models, data and optimizers as Lightning parts; each usable alone in a notebook. Importing this imports nothing else."""
+"""Models, data and optimizers as Lightning parts; each usable alone in a notebook. Imports nothing itself."""
 
 MODULES: dict[str, str] = {
     "vae": "lightning_modules.vae:VAE",

@@ -7,7 +7,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,10 +24,9 @@ def load_class(spec: str, known: Mapping[str, str]) -> type[Any]:
     """
     target = known.get(spec, spec)
     if ":" not in target:
-        close = difflib.get_close_matches(spec, list(known), n=1)
-        hint = f" (did you mean '{close[0]}'?)" if close else ""
         raise ValueError(
-            f"unknown name '{spec}'{hint}; allowed: {', '.join(known)}, path/file.py:Class, package.module:Class"
+            f"unknown name '{spec}'{did_you_mean(spec, known)}; "
+            f"allowed: {', '.join(known)}, path/file.py:Class, package.module:Class"
         )
     place, _, name = target.rpartition(":")
     module = _file_module(Path(place)) if place.endswith(".py") else _named_module(place)
@@ -36,20 +35,41 @@ def load_class(spec: str, known: Mapping[str, str]) -> type[Any]:
         own = [
             key
             for key, value in vars(module).items()
-            if isinstance(value, type) and value.__module__ == module.__name__
+            if isinstance(value, type) and value.__module__.startswith(module.__name__)
         ]
-        close = difflib.get_close_matches(name, own, n=1)
-        hint = f" (did you mean '{close[0]}'?)" if close else ""
-        raise ValueError(f"{place} has no class '{name}'{hint}; it has: {', '.join(own) or 'no class'}")
+        raise ValueError(
+            f"{place} has no class '{name}'{did_you_mean(name, own)}; it has: {', '.join(own) or 'no class'}"
+        )
     return found
+
+
+def did_you_mean(name: str, allowed: Iterable[str]) -> str:
+    """A hint at the closest allowed name, or the empty string; what stands before a last dot may be left out.
+
+    >>> did_you_mean("latnet_dim", ["latent_dim", "beta"])
+    " (did you mean 'latent_dim'?)"
+    >>> did_you_mean("adam", ["torch.Adam", "torch.SGD"]), did_you_mean("torch.loss", ["torch.Adam", "torch.SGD"])
+    (" (did you mean 'torch.Adam'?)", '')
+    """
+    names = {each.lower().lstrip("-"): each for each in allowed}
+    wanted = name.lower().lstrip("-")
+    head, dot, tail = wanted.rpartition(".")
+    tails = {key.rpartition(".")[2]: each for key, each in names.items() if not dot or key.rpartition(".")[0] == head}
+    close = difflib.get_close_matches(tail, tails, n=1)
+    if close:
+        return f" (did you mean '{tails[close[0]]}'?)"
+    elsewhere = {} if tails and dot else names
+    close = difflib.get_close_matches(wanted, elsewhere, n=1)
+    return f" (did you mean '{elsewhere[close[0]]}'?)" if close else ""
 
 
 def _file_module(path: Path) -> ModuleType:
     path = path.expanduser().resolve()
     if not path.is_file():
         raise ValueError(f"no file {path}; give the path of a Python file, as in path/file.py:Class")
-    # One name a file, kept in sys.modules: pickling and dataclasses look their module up there.
-    name = f"taolu_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    # Kept in sys.modules, where dataclasses look their module up; an edited file is another module, as in a notebook.
+    digest = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()
+    name = f"taolu_user_{path.stem}_{digest[:8]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)

@@ -10,7 +10,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["experiments.run", "experiments.resume", "experiments.rerun", "mlflow", "tests.processes"])
+CONTEXT.set_forkserver_preload(
+    ["experiments.run", "experiments.resume", "experiments.rerun", "mlflow", "tests.processes"]
+)
 
 
 def start(arguments: list[str], output: Path) -> BaseProcess:

@@ -25,12 +25,12 @@ EPOCHS = 3
 WHOLE: dict[int, tuple[Result, dict[tuple[str, int], float]]] = {}
 
 
-def start(store: Store, target: str = NET, **options: Any) -> Result:
-    settings = {"data.batch_size": 256, "trainer.max_epochs": EPOCHS, "threads": 1, **options}
+def start(store: Store, options: dict[str, Any] | None = None, target: str = NET) -> Result:
+    settings = {"data.batch_size": 256, "trainer.max_epochs": EPOCHS, "threads": 1, **(options or {})}
     return run(resolve(target, overrides=settings), store=store)
 
 
-def go_on(store: Store, result: Result, **options: Any) -> Result:
+def go_on(store: Store, result: Result, options: dict[str, Any]) -> Result:
     return resume(result.run_id, overrides=options, store=store)
 
 
@@ -64,7 +64,7 @@ def values(store: Store, result: Result) -> dict[tuple[str, int], float]:
 def never_stopped(store: Store, threads: int) -> tuple[Result, dict[tuple[str, int], float]]:
     """The run nobody stopped, and its values; trained once for each number of threads."""
     if threads not in WHOLE:
-        whole = start(store, threads=threads, **{"trainer.max_steps": BATCHES * EPOCHS})
+        whole = start(store, {"threads": threads, "trainer.max_steps": BATCHES * EPOCHS})
         WHOLE[threads] = whole, values(store, whole)
     return WHOLE[threads]
 
@@ -76,27 +76,27 @@ def threads(request: pytest.FixtureRequest) -> int:
 
 @pytest.mark.parametrize("stop", range(1, BATCHES * EPOCHS))
 def test_resume_after_any_step_equals_never_stopping(store: Store, threads: int, stop: int) -> None:
-    stopped = start(store, threads=threads, **{"trainer.max_steps": stop})
-    resumed = go_on(store, stopped, **{"trainer.max_steps": BATCHES * EPOCHS})
+    stopped = start(store, {"threads": threads, "trainer.max_steps": stop})
+    resumed = go_on(store, stopped, {"trainer.max_steps": BATCHES * EPOCHS})
     whole, expected = never_stopped(store, threads)
     assert_same_end(whole, resumed)
     assert {key: value for key, value in values(store, resumed).items() if key in expected} == expected
 
 
 def test_a_run_resumed_after_every_step_equals_never_stopping(store: Store) -> None:
-    whole = start(store, "vae")
-    result = start(store, "vae", **{"trainer.max_steps": 1})
+    whole = start(store, {}, "vae")
+    result = start(store, {"trainer.max_steps": 1}, "vae")
     for limit in range(2, BATCHES * EPOCHS + 1):
-        result = go_on(store, result, **{"trainer.max_steps": limit})
+        result = go_on(store, result, {"trainer.max_steps": limit})
     assert_same_end(whole, result)
 
 
 @pytest.mark.parametrize("target", [NET, "vae"])
 def test_a_finished_run_can_be_extended_twice(store: Store, target: str) -> None:
-    whole = start(store, target)
-    result = start(store, target, **{"trainer.max_epochs": 1})
+    whole = start(store, {}, target)
+    result = start(store, {"trainer.max_epochs": 1}, target)
     for epochs in (2, 3):
-        result = go_on(store, result, **{"trainer.max_epochs": epochs})
+        result = go_on(store, result, {"trainer.max_epochs": epochs})
     assert_same_end(whole, result)
     assert values(store, result) == values(store, whole)
 
@@ -107,10 +107,10 @@ def test_an_early_stopped_run_goes_on_with_more_patience(store: Store) -> None:
         "trainer.early_stopping.min_delta": 100.0,
         "trainer.max_epochs": 6,
     }
-    whole = start(store, **settings, **{"trainer.early_stopping.patience": 4})
-    stopped = start(store, **settings, **{"trainer.early_stopping.patience": 2})
+    whole = start(store, {**settings, "trainer.early_stopping.patience": 4})
+    stopped = start(store, {**settings, "trainer.early_stopping.patience": 2})
     assert max(step for _, step in values(store, stopped)) == 3 * BATCHES - 1
-    resumed = go_on(store, stopped, **{"trainer.early_stopping.patience": 4})
+    resumed = go_on(store, stopped, {"trainer.early_stopping.patience": 4})
     assert_same_end(whole, resumed)
     assert values(store, resumed) == values(store, whole)
 
@@ -118,31 +118,31 @@ def test_an_early_stopped_run_goes_on_with_more_patience(store: Store) -> None:
 @pytest.mark.parametrize("stop", [1, 2, 3, 4, 5])
 def test_resume_at_the_end_of_an_accumulation_window(store: Store, stop: int) -> None:
     settings = {"trainer.accumulate_grad_batches": 2, "trainer.max_epochs": 2}  # windows of 2, 2 and 1 batches
-    whole = start(store, **settings)
-    resumed = go_on(store, start(store, **settings, **{"trainer.max_steps": stop}), **{"trainer.max_steps": 6})
+    whole = start(store, settings)
+    resumed = go_on(store, start(store, {**settings, "trainer.max_steps": stop}), {"trainer.max_steps": 6})
     assert_same_end(whole, resumed)
 
 
 @pytest.mark.parametrize("stop", [2, 3, 4, 6])
 def test_resume_around_validations_within_an_epoch(store: Store, stop: int) -> None:
-    whole = start(store, "vae", **{"trainer.val_check_interval": 2})
-    stopped = start(store, "vae", **{"trainer.val_check_interval": 2, "trainer.max_steps": stop})
-    resumed = go_on(store, stopped, **{"trainer.max_steps": BATCHES * EPOCHS})
+    whole = start(store, {"trainer.val_check_interval": 2}, "vae")
+    stopped = start(store, {"trainer.val_check_interval": 2, "trainer.max_steps": stop}, "vae")
+    resumed = go_on(store, stopped, {"trainer.max_steps": BATCHES * EPOCHS})
     assert_same_end(whole, resumed)
     whole_values = values(store, whole)
     assert {key: v for key, v in values(store, resumed).items() if key in whole_values} == whole_values
 
 
 def test_best_is_the_state_at_the_best_validation(store: Store) -> None:
-    result = start(store, "vae")
+    result = start(store, {}, "vae")
     best = load_checkpoint(result.folder / "checkpoints" / "best.ckpt")
     curve = history(store, result.run_id, ["val/elbo"])
-    step = int(curve["step"][curve["value"].idxmax()])
+    step = int(curve["step"][int(curve["value"].argmax())])
     assert best["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"] == step
 
 
 def test_what_changed_is_recorded(store: Store) -> None:
-    resumed = go_on(store, start(store, **{"trainer.max_epochs": 1}), **{"trainer.max_epochs": 2})
+    resumed = go_on(store, start(store, {"trainer.max_epochs": 1}), {"trainer.max_epochs": 2})
     tag = json.loads(read_run(store, resumed.run_id).tags["resume.1"])
     assert tag == {"from_step": BATCHES, "changed": {"trainer.max_epochs": [1, 2]}}
 
@@ -158,28 +158,28 @@ def test_what_changed_is_recorded(store: Store) -> None:
     ],
 )
 def test_a_resumed_run_may_only_grow(store: Store, options: dict[str, Any], message: str) -> None:
-    result = start(store, **{"trainer.max_epochs": 2})
+    result = start(store, {"trainer.max_epochs": 2})
     with pytest.raises(ConfigError, match=message):
-        go_on(store, result, **options)
+        go_on(store, result, options)
 
 
 def test_a_schedule_over_the_runs_own_length_cannot_be_extended(store: Store) -> None:
-    result = start(store, "vae", **{"schedule": "cosine"})
+    result = start(store, {"schedule": "cosine"}, "vae")
     with pytest.raises(ConfigError, match="schedule cosine was drawn over the run's own length"):
-        go_on(store, result, **{"trainer.max_epochs": 6})
+        go_on(store, result, {"trainer.max_epochs": 6})
 
 
 def test_a_schedule_of_given_length_can_be_extended_exactly(store: Store) -> None:
     settings = {"schedule": "cosine", "schedule.steps": 40}
-    result = start(store, "vae", **settings, **{"trainer.max_epochs": 1})
-    assert_same_end(start(store, "vae", **settings), go_on(store, result, **{"trainer.max_epochs": EPOCHS}))
+    result = start(store, {**settings, "trainer.max_epochs": 1}, "vae")
+    assert_same_end(start(store, settings, "vae"), go_on(store, result, {"trainer.max_epochs": EPOCHS}))
 
 
 def test_a_run_without_a_checkpoint_cannot_be_resumed(store: Store) -> None:
     result = start(store)
     (result.folder / "checkpoints" / "last.ckpt").unlink()
     with pytest.raises(ConfigError, match=r"no checkpoint .*last\.ckpt; start again with: taolu rerun"):
-        go_on(store, result, **{"trainer.max_epochs": 9})
+        go_on(store, result, {"trainer.max_epochs": 9})
 
 
 def test_a_damaged_checkpoint_is_named(store: Store) -> None:
@@ -187,9 +187,9 @@ def test_a_damaged_checkpoint_is_named(store: Store) -> None:
     path = result.folder / "checkpoints" / "last.ckpt"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ConfigError, match=r"last\.ckpt is damaged"):
-        go_on(store, result, **{"trainer.max_epochs": 9})
+        go_on(store, result, {"trainer.max_epochs": 9})
 
 
 def test_checkpoints_hold_plain_values_only(store: Store) -> None:
-    state = torch.load(start(store, "vae").folder / "checkpoints" / "last.ckpt", weights_only=True)
+    state = torch.load(start(store, {}, "vae").folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert state["callbacks"][Checkpoints.__qualname__]["validation_due"] is True

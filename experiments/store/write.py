@@ -34,16 +34,14 @@ def open_store(store: Store) -> MlflowClient:
     Raises ConfigError when the store cannot be written or its schema is not the installed MLflow's.
     """
     _check_folder(store)
-    client = _client(store.url)
-    if store.database is None:
-        return client
-    from filelock import FileLock
+    if store.database is not None:
+        from filelock import FileLock
 
-    with FileLock(store.folder / ".schema.lock"):  # MLflow's migration dies when two processes run it at once
-        if not store.database.exists() or store.database.stat().st_size == 0:
-            _create_database(store)
-        _check_database(store)
-    return client
+        with FileLock(store.folder / ".schema.lock"):  # MLflow's migration dies when two processes run it at once
+            if not store.database.exists() or store.database.stat().st_size == 0:
+                _create_database(store)
+            _check_database(store)
+    return _client(store.url)
 
 
 def _client(url: str) -> MlflowClient:

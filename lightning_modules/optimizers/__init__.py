@@ -6,6 +6,7 @@ Importing this imports neither torch nor an optimizer.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -33,20 +34,27 @@ def build(name: str, parameters: Iterable[Tensor], **settings: Any) -> Optimizer
     torch's own classes use their fused step where they have one and the settings leave the choice open: the same
     update in one pass over memory (measured: 3.1 instead of 3.8 ms a step for a 784-256-16 VAE on one core).
     """
+    from torch.optim import Optimizer
+
     kind = load_class(name, OPTIMIZERS)
+    if not issubclass(kind, Optimizer):
+        raise ValueError(f"optimizer.class = {name}: must be a torch.optim.Optimizer, as {DEFAULT_OPTIMIZER} is")
     lr = settings.get("lr")
-    if lr is not None and not lr > 0:
-        raise ValueError(f"optimizer.lr = {lr}: must be greater than 0; 1e-3 is a good start for {name}")
-    for key in ("betas",):  # YAML has lists, and integers such as 0, where torch wants a tuple of floats
-        if key in settings:
-            settings[key] = tuple(float(value) for value in settings[key])
+    if lr is not None and not 0 < lr < math.inf:
+        raise ValueError(f"optimizer.lr = {lr}: must be greater than 0 and finite; 1e-3 is a good start for {name}")
+    if "betas" in settings:  # YAML has lists, and integers such as 0, where torch wants a tuple of floats
+        settings["betas"] = tuple(float(value) for value in settings["betas"])
+        if not all(0 <= beta < 1 for beta in settings["betas"]):
+            raise ValueError(
+                f"optimizer.betas = {list(settings['betas'])}: each must lie in [0, 1); torch's own are [0.9, 0.999]"
+            )
     parameters = list(parameters)
     if _may_fuse(kind, parameters, settings):
         settings["fused"] = True
     try:
         return kind(parameters, **settings)  # type: ignore[no-any-return]
     except (ValueError, TypeError) as error:
-        raise ValueError(f"optimizer {name}: {error}") from error
+        raise ValueError(f"optimizer.class = {name}: {error}") from error
 
 
 def _may_fuse(kind: type[Any], parameters: list[Any], settings: Mapping[str, Any]) -> bool:
