@@ -49,8 +49,12 @@ def run(
     from experiments.run import run as run_config
     from experiments.store.location import locate
 
-    label = Label(name, dict(tags or {}), note)
+    label = Label(name, _texts(tags), note)
     return run_config(resolve(experiment, overrides=options), store=locate(store), label=label, say=say)
+
+
+def _texts(tags: Mapping[str, Any] | None) -> dict[str, str]:
+    return {str(key): str(value) for key, value in (tags or {}).items()}
 
 
 def resume(handle: str, *, store: str | None = None, say: Callable[[str], None] = print, **options: Any) -> Result:
@@ -77,8 +81,9 @@ def fit(
     data: Any = None,
     *,
     name: str = "default",
+    run_name: str | None = None,
     trainer: Mapping[str, Any] | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     threads: int | None = None,
     callbacks: Iterable[pl.Callback] = (),
     tags: Mapping[str, str] | None = None,
@@ -92,15 +97,16 @@ def fit(
     Args:
         module: as it is.
         data: a LightningDataModule, a training loader, or a pair (training, validation) of loaders.
-        name: of the experiment.
+        name: of the experiment, by which runs are grouped.
+        run_name: of the run.
         trainer: trainer options, as `{"max_epochs": 3}`.
-        seed: of dropout, augmentations and the loaders' shuffle; the module's weights are made already.
+        seed: of dropout, augmentations and the loaders' shuffle; the module's weights are made already. None = 0.
         threads: processor threads; None = all cores.
         callbacks: Lightning's, the user's own.
         tags: the user's own.
         note: Markdown, shown beside the run.
         store: folder or URL.
-        resume: handle of a run of `fit` to go on with.
+        resume: handle of a run of `fit` to go on with; trainer, seed and threads stay as they were where not given.
         say: takes the progress lines.
 
     Raises ConfigError in one line for whatever cannot be used.
@@ -109,8 +115,9 @@ def fit(
     from experiments.run import Label
     from experiments.store.location import locate
 
-    options = {"trainer": dict(trainer or {}), "seed": seed, "threads": threads}
-    label = Label(None, dict(tags or {}), note)
+    given = {"seed": seed, "threads": threads, **{f"trainer.{key}": value for key, value in (trainer or {}).items()}}
+    options = {key: value for key, value in given.items() if value is not None or key.startswith("trainer.")}
+    label = Label(run_name, _texts(tags), note)
     return fit_module(
         module, data, name, options, store=locate(store), label=label, callbacks=callbacks, handle=resume, say=say
     )

@@ -6,7 +6,8 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from experiments.logger import Logger, Recorder
 from experiments.parser import signature_of
 from experiments.pictures import Pictures
 from experiments.signals import Signals
+from experiments.store.write import RunWriter
 from experiments.trainer import TrainerOptions
 from lightning_modules import MODULES
 from lightning_modules.data import DATA
@@ -140,30 +142,49 @@ def planned_steps(options: TrainerOptions, data: Any) -> int | None:
     return min(found) if found else None
 
 
-def build_trainer(
-    options: TrainerOptions,
-    config: Config,
-    module: pl.LightningModule,
-    data: Any,
-    logger: Logger,
-    signals: Signals,
-    say: Say,
-    callbacks: Iterable[pl.Callback] = (),
-) -> pl.Trainer:
+@dataclass(frozen=True)
+class Session:
+    """One fit of a run: its first, or one that resumes it.
+
+    Args:
+        writer: of the run.
+        config: resolved.
+        module: built.
+        data: a LightningDataModule, or a training loader, or a pair of loaders.
+        options: of the trainer.
+        signals: entered.
+        say: prints one line.
+        checkpoint: to go on from.
+        callbacks: the user's own, before ours.
+    """
+
+    writer: RunWriter
+    config: Config
+    module: pl.LightningModule
+    data: Any
+    options: TrainerOptions
+    signals: Signals
+    say: Say
+    checkpoint: Path | None = None
+    callbacks: tuple[pl.Callback, ...] = ()
+
+
+def build_trainer(session: Session, logger: Logger) -> pl.Trainer:
     """Lightning's Trainer with our recording, seeding, exact checkpoints and limits."""
-    total = planned_steps(options, data)
-    objective = objective_of(module)
+    options, folder = session.options, session.writer.folder
+    total = planned_steps(options, session.data)
+    objective = objective_of(session.module)
     recorder = Recorder(logger, total)
     ours: list[pl.Callback] = [
-        *callbacks,
-        Seeds(int(config.values["seed"])),
+        *session.callbacks,
+        Seeds(int(session.config.values["seed"])),
         recorder,
-        Progressing(recorder, say, total, objective[0] if objective else None),
-        Pictures(logger.writer.folder, options.quality_every),
-        *_early_stopping(options, objective, say),
+        Progressing(recorder, session.say, total, objective[0] if objective else None),
+        Pictures(folder, options.quality_every),
+        *_early_stopping(options, objective, session.say),
         Checkpoints(
-            logger.writer.folder / "checkpoints",
-            signals,
+            folder / "checkpoints",
+            session.signals,
             max_steps=options.max_steps,
             max_time=options.max_time,
             every=options.checkpoint_every,
@@ -186,7 +207,7 @@ def build_trainer(
             accumulate_grad_batches=options.accumulate_grad_batches,
             gradient_clip_val=options.gradient_clip_val,
             deterministic=options.deterministic,
-            profiler=_profiler(options, logger.writer.folder),
+            profiler=_profiler(options, folder),
             logger=logger,
             callbacks=ours,
             enable_checkpointing=False,
@@ -194,11 +215,11 @@ def build_trainer(
             enable_model_summary=False,
             num_sanity_val_steps=0,
             log_every_n_steps=1,
-            default_root_dir=logger.writer.folder,
+            default_root_dir=folder,
         )
     use_exact_loop(trainer)
     if options.compile:
-        module.compile()
+        session.module.compile()
     return trainer
 
 

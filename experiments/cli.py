@@ -139,29 +139,15 @@ def _take(words: list[str], verb: Verb) -> tuple[Options, list[str]]:
 
 
 def _check_passed(name: str, word: str, verb: Verb) -> None:
-    """Refuses an option that neither the verb nor, by its look, the experiment has."""
+    """Refuses an option that the verb has not, and that is not the experiment's either by its look."""
     own = [f"--{option}" for option in (*verb.options, "help")]
-    if not verb.passes:
-        raise unknown("option", word.partition("=")[0], own)
-    from experiments.config import PARTS
+    if verb.passes:
+        from experiments.config import PARTS
 
-    whole = ("seed", "threads", "config", *PARTS)
-    if not word.startswith("--") or ("." not in name and name not in whole):
-        close = did_you_mean(name, [*own, *(f"--{each}" for each in whole), *_common()])
-        raise ConfigError(
-            f"unknown option '{word.partition('=')[0]}'{close}; allowed: {', '.join(own)}, "
-            f"{', '.join(f'--{each}' for each in whole)}, and --PART.KEY as in --model.latent_dim 16"
-        )
-
-
-def _common() -> list[str]:
-    """Options of every experiment whose part is often forgotten."""
-    from dataclasses import fields
-
-    from experiments.trainer import TrainerOptions
-
-    own = [f"--trainer.{each.name}" for each in fields(TrainerOptions)]
-    return [*own, "--data.batch_size", "--data.path", "--optimizer.lr", "--model.latent_dim"]
+        own += [f"--{each}" for each in (*PARTS, "seed", "threads", "config")]
+        if word.startswith("--") and ("." in name or f"--{name}" in own or not did_you_mean(name, own)):
+            return
+    raise unknown("option", word.partition("=")[0], own)
 
 
 def _overview() -> str:

@@ -156,9 +156,9 @@ def read_yaml(path: Path) -> Settings:
     settings = _shaped(loaded, str(path))
     for part in settings.values():
         place, _, name = str(part.get("class", "")).rpartition(":") if isinstance(part, dict) else ("", "", "")
-        beside = path.expanduser().resolve().parent / place
-        if place.endswith(".py") and beside.is_file():  # a config and its module travel together
-            part["class"] = f"{beside}:{name}"
+        file = path.expanduser().resolve().parent / place
+        if place.endswith(".py") and file.is_file():  # a config and its module travel together
+            part["class"] = f"{file}:{name}"
     return settings
 
 

@@ -6,17 +6,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.model_helpers import is_overridden
 
-from experiments.build import Say, set_threads
-from experiments.config import Config, resolve_trainer
+from experiments.build import Say, Session, set_threads
+from experiments.config import Config, read_yaml, resolve_trainer
 from experiments.errors import ConfigError
-from experiments.parser import as_plain
+from experiments.parser import Settings, as_plain, flatten
 from experiments.resume import changes, load_checkpoint, record_resume, refuse_finished
 from experiments.run import Label, Result, execute, start_run
 from experiments.signals import Signals
 from experiments.store.heartbeat import refuse_live
 from experiments.store.location import Store
-from experiments.store.read import find_run, read_run
+from experiments.store.read import RunRecord, find_run, read_run
 from experiments.store.write import as_text, open_store
 from experiments.trainer import TrainerOptions
 
@@ -37,21 +38,22 @@ def fit(
 
     Raises ConfigError in one line for whatever cannot be used.
     """
-    if not isinstance(module, pl.LightningModule):
-        raise ConfigError(f"module: must be a LightningModule, is a {type(module).__name__}")
+    _check(module, data)
     with Signals() as signals:
+        record = read_run(store, find_run(store, handle)) if handle is not None else None
+        if record is not None:
+            name, options = record.experiment, {**_stored(record), **options}
         config = _describe(resolve_trainer(name, options), module, data)
         threads = set_threads(config.values["threads"])
         config = config.with_threads(threads)
         trainer_options = TrainerOptions.from_config(config.values["trainer"])
-        if handle is None:
+        if record is None:
             pl.seed_everything(config.values["seed"], verbose=False)
             open_store(store)
             signals.defer()
             label.tags["taolu.door"] = "fit"
             writer, checkpoint = start_run(store, config, label, module, data, threads), None
         else:
-            record = read_run(store, find_run(store, handle))
             refuse_live(record)
             checkpoint = record.folder / "checkpoints" / "last.ckpt"
             changed = changes(_flat_params(record.params), _flat_params(config.flat()))
@@ -59,9 +61,33 @@ def fit(
             state = load_checkpoint(checkpoint)
             signals.defer()
             writer = record_resume(store, record, config, threads, state, changed, say)
-        return execute(
-            writer, config, module, data, trainer_options, signals, say, checkpoint=checkpoint, callbacks=callbacks
+        own = tuple(callbacks)
+        return execute(Session(writer, config, module, data, trainer_options, signals, say, checkpoint, own))
+
+
+def _check(module: Any, data: Any) -> None:
+    if not isinstance(module, pl.LightningModule):
+        raise ConfigError(f"module: must be a LightningModule, is a {type(module).__name__}")
+    own = is_overridden("train_dataloader", module)
+    train = data[0] if isinstance(data, tuple) and len(data) == 2 else data
+    if not (isinstance(data, pl.LightningDataModule) or hasattr(train, "__iter__") or (own and train is None)):
+        raise ConfigError(
+            f"data: must be a LightningDataModule, a training loader, or a pair (training, validation) of loaders; "
+            f"is a {type(train).__name__}"
         )
+
+
+def _stored(record: RunRecord) -> Settings:
+    """Trainer, seed and threads of a run of fit, by dotted key: what a resume does not give stays as it was."""
+    if record.tags.get("taolu.door") != "fit":
+        raise ConfigError(
+            f"run {record.run_id[:8]} was not started by taolu.fit; go on with taolu.resume('{record.run_id[:8]}')"
+        )
+    return {
+        key: value
+        for key, value in flatten(read_yaml(record.folder / "config.yaml")).items()
+        if key.startswith("trainer.") or key in ("seed", "threads")
+    }
 
 
 def _describe(config: Config, module: pl.LightningModule, data: Any) -> Config:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
+from rich.cells import cell_len  # Chinese characters are two columns wide
 
 from experiments.store.files import list_files
 from experiments.store.location import Store
 from experiments.store.read import find_run, read_run, runs_table
 
 Row = dict[str, Any]
+PART_ORDER = {
+    part: i for i, part in enumerate(("model", "data", "optimizer", "critic_optimizer", "schedule", "trainer"))
+}
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def listed(store: Store, limit: int, *, deleted: bool) -> list[Row]:
@@ -31,20 +37,27 @@ def listed(store: Store, limit: int, *, deleted: bool) -> list[Row]:
                 **{key: record[key] for key in ("run_id", "name", "experiment", "kind", "status")},
                 "started": record["started"].isoformat() if not pd.isna(record["started"]) else None,
                 "seconds": None if pd.isna(record["seconds"]) else float(record["seconds"]),
+                "objective": _objective(record.get("tags.taolu.objective")),
                 "metrics": metrics,
+                "artifacts": list_files(store.run_folder(record["run_id"])),
             }
         )
     return rows
 
 
+def _objective(tag: Any) -> str | None:
+    """The metric a run is judged by, of the tag `val/elbo max`."""
+    return tag.rpartition(" ")[0] if isinstance(tag, str) else None
+
+
 def table_lines(rows: list[Row], store: Store) -> Iterator[str]:
-    """The rows as a table as wide as the terminal: what and when, then validation metrics while there is room."""
+    """The rows as a table as wide as the terminal: what and when, objectives, then validation while there is room."""
     if not rows:
         yield f"no runs in {store.label}; start one: taolu run vae"
         return
-    keys: list[str] = []
-    for row in rows:
-        keys += [key for key in row["metrics"] if key.startswith("val/") and key not in keys]
+    objectives = [row["objective"] for row in rows if row["objective"] in row["metrics"]]
+    measured = [key for row in rows for key in row["metrics"] if key.startswith("val/")]
+    keys = list(dict.fromkeys([*objectives, *measured]))
     head = ["run", "name", "experiment", "status", "started", "took", *keys]
     table = [
         [
@@ -58,16 +71,14 @@ def table_lines(rows: list[Row], store: Store) -> Iterator[str]:
         ]
         for row in rows
     ]
-    widths = [max(len(line[index]) for line in [head, *table]) for index in range(len(head))]
+    widths = [max(cell_len(line[index]) for line in [head, *table]) for index in range(len(head))]
     room, shown = shutil.get_terminal_size((120, 24)).columns, 0
     while shown < len(head) and (shown < 6 or sum(widths[: shown + 1]) + 2 * shown <= room):
         shown += 1
     for line in [head, *table]:
-        cells = (
-            f"{cell:>{width}}" if index >= 5 else f"{cell:{width}}"
-            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        yield "  ".join(list(cells)[:shown]).rstrip()
+        gaps = [" " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)]
+        cells = [gap + cell if i >= 5 else cell + gap for i, (cell, gap) in enumerate(zip(line, gaps, strict=True))]
+        yield "  ".join(cells[:shown]).rstrip()
 
 
 def shown(store: Store, handle: str) -> Row:
@@ -82,6 +93,7 @@ def shown(store: Store, handle: str) -> Row:
         "started": record.started.isoformat() if record.started else None,
         "seconds": record.seconds,
         "note": record.note,
+        "objective": _objective(record.tags.get("taolu.objective")),
         "params": record.params,
         "metrics": record.metrics,
         "tags": record.tags,
@@ -97,26 +109,47 @@ def shown_lines(run: Row) -> Iterator[str]:
     yield f"{run['status']}  experiment {run['experiment']}  kind {run['kind']}  {when}"
     if run["note"]:
         yield run["note"]
-    for title, values in (
-        ("config", run["params"]),
-        ("last values", {k: _number(v) for k, v in run["metrics"].items()}),
-    ):
-        if values:
-            yield ""
-            yield title
-            width = max(map(len, values))
-            yield from (f"  {key:{width}}  {value}" for key, value in sorted(values.items()))
+    if run["params"]:
+        yield from ("", "config (without what is off or null)")
+        yield from _by_group(_config_words(run["params"]))
+    if run["metrics"]:
+        yield from ("", "last values")
+        first = {run["objective"]: f"{_number(run['metrics'].get(run['objective']))}  (the objective)"}
+        yield from _by_group((first if run["objective"] in run["metrics"] else {}).items())
+        yield from _by_group((key, _number(value)) for key, value in sorted(run["metrics"].items(), key=_val_first))
     own = {key: value for key, value in run["tags"].items() if not key.startswith(("taolu.", "mlflow."))}
     if own:
-        yield ""
-        yield "tags"
+        yield from ("", "tags")
         yield from (f"  {key}  {value}" for key, value in sorted(own.items()))
-    yield ""
-    yield f"files in {run['folder']}"
+    yield from ("", f"files in {run['folder']}")
     yield from (f"  {name}" for name in _grouped(run["artifacts"]))
     short = run["run_id"][:8]
     yield ""
     yield f"again: taolu rerun {short}    go on: taolu resume {short}    browse: taolu dashboard"
+
+
+def _config_words(params: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Parameters as `part/key` and value; a class stands under its part's name."""
+    for key, value in sorted(params.items(), key=lambda item: PART_ORDER.get(item[0].partition(".")[0], 9)):
+        if value not in ("null", "false"):
+            yield key.replace(".", "/", 1) if "." in key else f"{key}/", value
+
+
+def _val_first(item: tuple[str, float]) -> tuple[bool, str]:
+    return not item[0].startswith("val/"), item[0]
+
+
+def _by_group(items: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """`group/key` and value as one paragraph a group: the group, then its keys with their values."""
+    groups: dict[str, list[str]] = {}
+    for key, value in items:
+        group, _, name = key.partition("/")
+        groups.setdefault(group, []).append(f"{name} {value}".strip())
+    width = min(shutil.get_terminal_size((120, 24)).columns, 120)
+    for group, words in groups.items():
+        kept = [entry.replace(" ", NO_BREAK) for entry in words]  # a value stays beside its key
+        lines = textwrap.wrap(", ".join(kept), width, initial_indent=f"  {group:16}  ", subsequent_indent=" " * 20)
+        yield from (line.replace(NO_BREAK, " ") for line in lines)
 
 
 def _grouped(names: list[str]) -> Iterator[str]:

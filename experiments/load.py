@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from experiments.config import resolve
+from experiments.config import read_yaml
 from experiments.errors import ConfigError
 from experiments.parser import FILLED, signature_of
-from experiments.resume import load_checkpoint, stored_config
+from experiments.resume import load_checkpoint
 from experiments.store.location import Store, locate
 from experiments.store.read import RunRecord, find_run, read_run
 from lightning_modules import MODULES
@@ -30,19 +30,20 @@ def load(handle: str, *, checkpoint: str = "best", store: Store | None = None) -
     store = store or locate()
     record = read_run(store, find_run(store, handle))
     state = load_checkpoint(_checkpoint(record, checkpoint))
-    config = resolve(str(stored_config(record))).values
+    config = read_yaml(record.folder / "config.yaml")
     settings = dict(config["model"])
-    kind = load_class(settings.pop("class"), MODULES)
-    facts = {**json.loads(record.tags.get("taolu.data_facts", "{}")), **config}
-    filled = {key: facts[key] for key in FILLED & set(signature_of(kind)) if key in facts}
+    spec = settings.pop("class")
     try:
+        kind = load_class(spec, MODULES)
+        facts = {**json.loads(record.tags.get("taolu.data_facts", "{}")), **config}
+        filled = {key: facts[key] for key in FILLED & set(signature_of(kind)) if key in facts}
         module: pl.LightningModule = kind(**(state.get("hyper_parameters") or {**settings, **filled}))
         module.load_state_dict(state["state_dict"])
-    except (TypeError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         text = " ".join(str(error).split())
         raise ConfigError(
-            f"run {record.run_id[:8]}: {kind.__name__} cannot be built from its checkpoint ({text}); "
-            "call self.save_hyperparameters() in its __init__ and train again"
+            f"run {record.run_id[:8]}: {spec} cannot be built from its checkpoint ({text}); "
+            "keep the class where it was, call self.save_hyperparameters() in its __init__, and train again"
         ) from error
     return module.eval()
 

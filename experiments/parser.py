@@ -248,6 +248,8 @@ def word(value: Any) -> str:
     """
     if value is None or value == "None":
         return "null"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(word, value))}]"
     return str(value).lower() if isinstance(value, bool) else " ".join(str(value).split()) or "''"
 
 

@@ -13,6 +13,7 @@ from experiments.build import Say
 from experiments.config import resolve
 from experiments.resume import stored_config
 from experiments.run import Label, Result, run, silent
+from experiments.store.files import list_files
 from experiments.store.location import Store, locate
 from experiments.store.read import RunRecord, find_run, history, read_run
 
@@ -38,9 +39,13 @@ class Comparison:
     @property
     def sentence(self) -> str:
         """The comparison in one line."""
+        causes = "; ".join(self.causes)
+        if not self.n_values:
+            return "nothing to compare: the first run recorded no value"
         if self.first_step is None:
-            return f"identical: all {self.n_values} values are equal to the bit"
-        why = "; ".join(self.causes) or "nothing recorded differs: look for unseeded randomness"
+            although = f", although: {causes}" if causes else ""
+            return f"identical: all {self.n_values} values are equal to the bit{although}"
+        why = causes or "nothing recorded differs: look for unseeded randomness"
         return f"differs from step {self.first_step} on ({self.metric}; at most {self.largest:.3g}): {why}"
 
 
@@ -64,9 +69,14 @@ def rerun(
 
 
 def compare(store: Store, first: RunRecord, second: RunRecord) -> Comparison:
-    """The metric values of two runs against each other, by key and step."""
+    """The metric values of two runs against each other, by key and step.
+
+    A first run that was stopped or resumed lacks values, or validated where it stopped: then those both have count.
+    """
     left, right = _values(store, first.run_id), _values(store, second.run_id)
-    shared = sorted({*left} | {*right}, key=lambda item: (item[1], item[0]))
+    is_whole = first.status == "FINISHED" and not any(key.startswith("resume.") for key in first.tags)
+    points = {*left} | {*right} if is_whole else {*left} & {*right}
+    shared = sorted(points, key=lambda item: (item[1], item[0]))
     differing = [at for at in shared if not _equal(left.get(at), right.get(at))]
     gaps = [abs(left[at] - right[at]) for at in differing if at in left and at in right]
     return Comparison(
@@ -98,7 +108,8 @@ def _causes(first: RunRecord, second: RunRecord) -> list[str]:
         for key in ("git_commit", "python", "platform", "host", "processor", "threads", "gpus", "cuda")
         if before.get(key) != after.get(key)
     ]
-    causes += [f"{name} changed" for name in ("git.patch", *_code(first)) if _text(first, name) != _text(second, name)]
+    files = ["git.patch", *sorted({*_code(first), *_code(second)})]
+    causes += [f"{name} changed" for name in files if _text(first, name) != _text(second, name)]
     old, new = before.get("packages", {}), after.get("packages", {})
     changed = [
         f"{name} {old.get(name)} -> {new.get(name)}" for name in sorted({*old, *new}) if old.get(name) != new.get(name)
@@ -126,8 +137,7 @@ def _environment(record: RunRecord) -> Mapping[str, Any]:
 
 
 def _code(record: RunRecord) -> list[str]:
-    folder = record.folder / "code"
-    return [f"code/{path.name}" for path in sorted(folder.iterdir())] if folder.is_dir() else []
+    return [name for name in list_files(record.folder) if name.startswith(("code/", "untracked/"))]
 
 
 def _text(record: RunRecord, name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from experiments.build import Say, build_parts, set_threads
+from experiments.build import Say, Session, build_parts, set_threads
 from experiments.config import Config, resolve
 from experiments.errors import ConfigError
 from experiments.run import Result, execute, record_session, silent
@@ -55,7 +55,7 @@ def resume(
         signals.defer()
         writer = record_resume(store, record, config, threads, state, changed, say)
         trainer_options = TrainerOptions.from_config(config.values["trainer"])
-        return execute(writer, config, module, data, trainer_options, signals, say, checkpoint=checkpoint)
+        return execute(Session(writer, config, module, data, trainer_options, signals, say, checkpoint))
 
 
 def record_resume(

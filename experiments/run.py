@@ -7,15 +7,14 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 
-from experiments.build import Say, build_parts, build_trainer, objective_of, quiet, set_threads
+from experiments.build import Say, Session, build_parts, build_trainer, objective_of, quiet, set_threads
 from experiments.config import Config
 from experiments.console import ConsoleLog
 from experiments.logger import Logger, step_of
@@ -94,7 +93,7 @@ def run(config: Config, *, store: Store | None = None, label: Label | None = Non
         open_store(store)
         signals.defer()
         writer = start_run(store, config, label or Label(), module, data, threads)
-        return execute(writer, config, module, data, options, signals, say)
+        return execute(Session(writer, config, module, data, options, signals, say))
 
 
 # ---- recording ------------------------------------------------------------------------------------------------------
@@ -163,74 +162,66 @@ def user_files(config: Config) -> Iterable[Path]:
 # ---- fitting --------------------------------------------------------------------------------------------------------
 
 
-def execute(
-    writer: RunWriter,
-    config: Config,
-    module: pl.LightningModule,
-    data: Any,
-    options: TrainerOptions,
-    signals: Signals,
-    say: Say,
-    *,
-    checkpoint: Path | None = None,
-    callbacks: Iterable[pl.Callback] = (),
-) -> Result:
-    """Fits, and writes how it ended: FINISHED, FAILED with its traceback, or KILLED by a signal.
-
-    Args:
-        writer: of the run.
-        config: resolved.
-        module: built.
-        data: a LightningDataModule, or a training loader, or a pair of loaders.
-        options: of the trainer.
-        signals: entered.
-        say: prints one line.
-        checkpoint: to go on from.
-        callbacks: the user's own, before ours.
-    """
-    wall, cpu = time.perf_counter(), time.process_time()
-    status, exit_status, error = FINISHED, 0, ""
+def execute(session: Session) -> Result:
+    """Fits, and writes how it ended: FINISHED, FAILED with its traceback, or KILLED by a signal."""
+    writer, started, cpu = session.writer, time.perf_counter(), time.process_time()
     logger = Logger(writer)
-    with ExitStack() as stack:
-        stack.enter_context(ConsoleLog(writer.folder / "console.log"))
-        say(_opening(writer, config, module, data))
-        try:
-            signals.check()
-            trainer = build_trainer(options, config, module, data, logger, signals, say, callbacks)
-            _fit(trainer, module, data, checkpoint, int(config.values["seed"]))
-            signals.check()
-        except Interrupted as stop:
-            status, exit_status = KILLED, stop.exit_status
-        except (KeyboardInterrupt, SystemExit):
-            status, exit_status = KILLED, 130
-        except Exception as failure:  # noqa: BLE001 - whatever the user's code raises becomes the run's end, not ours
-            status, exit_status, error = FAILED, 1, f"{type(failure).__name__}: {failure}"
-            _record_failure(writer, failure, say)
-        seconds = time.perf_counter() - wall
-        last = step_of(trainer) - 1 if "trainer" in locals() else 0
-        logger.log_metrics({"time/wall_seconds": seconds, "time/cpu_seconds": time.process_time() - cpu}, max(last, 0))
+    with ConsoleLog(writer.folder / "console.log"):
+        session.say(_opening(session))
+        ending = _fit_to_the_end(session, logger)
+        seconds = time.perf_counter() - started
+        before = read_run(writer.store, writer.run_id).metrics if session.checkpoint else {}
+        spent = {"time/wall_seconds": seconds, "time/cpu_seconds": time.process_time() - cpu}
+        logger.log_metrics({key: value + before.get(key, 0.0) for key, value in spent.items()}, ending.step)
         logger.close()
-        if not options.keep.last and status == FINISHED:
+        if not session.options.keep.last and ending.status == FINISHED:
             (writer.folder / "checkpoints" / "last.ckpt").unlink(missing_ok=True)
-        writer.finish(status)
-        result = result_of(writer, config.name, status, seconds, exit_status, error)
-        say(_closing(result))
+        writer.finish(ending.status)
+        result = _result(session, ending, seconds)
+        session.say(_closing(result))
     return result
 
 
-def _fit(trainer: pl.Trainer, module: pl.LightningModule, data: Any, checkpoint: Path | None, seed: int) -> None:
-    path, plain = (checkpoint, True) if checkpoint else (None, None)
+@dataclass(frozen=True)
+class _Ending:
+    status: str
+    exit_status: int = 0
+    error: str = ""
+    step: int = 0
+
+
+def _fit_to_the_end(session: Session, logger: Logger) -> _Ending:
+    trainer = None
+    try:
+        session.signals.check()
+        trainer = build_trainer(session, logger)
+        _fit(trainer, session)
+        session.signals.check()
+        ending = _Ending(FINISHED)
+    except Interrupted as stop:
+        ending = _Ending(KILLED, stop.exit_status)
+    except (KeyboardInterrupt, SystemExit):
+        ending = _Ending(KILLED, 130)
+    except Exception as failure:  # noqa: BLE001 - whatever the user's code raises is the run's end, not ours
+        ending = _Ending(FAILED, 1, f"{type(failure).__name__}: {failure}")
+        _record_failure(session, failure)
+    return replace(ending, step=max(step_of(trainer) - 1, 0) if trainer else 0)
+
+
+def _fit(trainer: pl.Trainer, session: Session) -> None:
+    data, seed = session.data, int(session.config.values["seed"])
+    path, plain = (session.checkpoint, True) if session.checkpoint else (None, None)
     with warnings.catch_warnings():
         quiet()
         if isinstance(data, pl.LightningDataModule):
             if trainer.world_size == 1 and not hasattr(data, "digest"):
                 original = data.train_dataloader
                 data.train_dataloader = lambda: _resumable(original(), trainer, seed)  # type: ignore[method-assign]
-            trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=plain)
+            trainer.fit(session.module, datamodule=data, ckpt_path=path, weights_only=plain)
         else:
             train, validation = data if isinstance(data, tuple) else (data, None)
             train = _resumable(train, trainer, seed) if train is not None else None
-            trainer.fit(module, train, validation, ckpt_path=path, weights_only=plain)
+            trainer.fit(session.module, train, validation, ckpt_path=path, weights_only=plain)
 
 
 def _resumable(loader: Any, trainer: pl.Trainer, seed: int) -> Any:
@@ -240,19 +231,20 @@ def _resumable(loader: Any, trainer: pl.Trainer, seed: int) -> Any:
     return Resumable(loader, seed)
 
 
-def _record_failure(writer: RunWriter, failure: Exception, say: Say) -> None:
+def _record_failure(session: Session, failure: Exception) -> None:
     text = "".join(traceback.format_exception(failure))
-    writer.text("traceback.txt", text)
+    session.writer.text("traceback.txt", text)
     frames = [frame for frame in traceback.extract_tb(failure.__traceback__) if "site-packages" not in frame.filename]
     where = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-    say(f"failed{where}: {type(failure).__name__}: {failure}")
-    say(f"traceback: {writer.folder / 'traceback.txt'}")
+    session.say(f"failed{where}: {type(failure).__name__}: {failure}")
+    session.say(f"traceback: {session.writer.folder / 'traceback.txt'}")
 
 
-def _opening(writer: RunWriter, config: Config, module: pl.LightningModule, data: Any) -> str:
-    trainer, size = config.values["trainer"], getattr(data, "batch_size", None)
-    facts = [f"run {writer.run_id[:8]} {writer.name}", f"experiment {config.name}"]
-    facts.append(f"parameters {sum(p.numel() for p in module.parameters()):,}")
+def _opening(session: Session) -> str:
+    writer, trainer = session.writer, session.config.values["trainer"]
+    size = getattr(session.data, "batch_size", None)
+    facts = [f"run {writer.run_id[:8]} {writer.name}", f"experiment {session.config.name}"]
+    facts.append(f"parameters {sum(p.numel() for p in session.module.parameters()):,}")
     if isinstance(size, int) and isinstance(trainer["devices"], int):
         processes = trainer["devices"] * trainer["num_nodes"]
         facts.append(f"global batch {size * processes * trainer['accumulate_grad_batches']}")
@@ -268,21 +260,22 @@ def _closing(result: Result) -> str:
     return f"{result.status} {result.name} after {result.seconds:.1f} s; {after}"
 
 
-def result_of(writer: RunWriter, experiment: str, status: str, seconds: float, exit_status: int, error: str) -> Result:
+def _result(session: Session, ending: _Ending, seconds: float) -> Result:
     """The result, its metrics as the store has them."""
+    writer = session.writer
     record = read_run(writer.store, writer.run_id)
     return Result(
         run_id=writer.run_id,
         name=writer.name,
-        experiment=experiment,
+        experiment=session.config.name,
         kind=record.kind,
-        status=status,
+        status=ending.status,
         seconds=seconds,
         metrics=record.metrics,
         artifacts=list_files(writer.folder),
         folder=writer.folder,
-        exit_status=exit_status,
-        error=error,
+        exit_status=ending.exit_status,
+        error=ending.error,
     )
 
 

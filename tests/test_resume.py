@@ -74,7 +74,7 @@ def threads(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
 
-@pytest.mark.parametrize("stop", range(1, BATCHES * EPOCHS))
+@pytest.mark.parametrize("stop", range(1, 2 * BATCHES + 2))
 def test_resume_after_any_step_equals_never_stopping(store: Store, threads: int, stop: int) -> None:
     stopped = start(store, {"threads": threads, "trainer.max_steps": stop})
     resumed = go_on(store, stopped, {"trainer.max_steps": BATCHES * EPOCHS})

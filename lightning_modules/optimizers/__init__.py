@@ -52,7 +52,7 @@ def build(name: str, parameters: Iterable[Tensor], **settings: Any) -> Optimizer
     if _may_fuse(kind, parameters, settings):
         settings["fused"] = True
     try:
-        return kind(parameters, **settings)  # type: ignore[no-any-return]
+        return kind(parameters, **settings)
     except (ValueError, TypeError) as error:
         raise ValueError(f"optimizer.class = {name}: {error}") from error
 
