@@ -26,7 +26,13 @@ WHOLE: dict[int, tuple[Result, dict[tuple[str, int], float]]] = {}
 
 
 def start(store: Store, options: dict[str, Any] | None = None, target: str = NET) -> Result:
-    settings = {"data.batch_size": 256, "trainer.max_epochs": EPOCHS, "threads": 1, **(options or {})}
+    settings = {
+        "data.batch_size": 256,
+        "trainer.max_epochs": EPOCHS,
+        "trainer.quality_every": 99,
+        "threads": 1,
+        **(options or {}),
+    }
     return run(resolve(target, overrides=settings), store=store)
 
 
