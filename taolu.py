@@ -50,7 +50,7 @@ def run(
     from experiments.store.location import locate
 
     label = Label(name, _texts(tags), note)
-    return run_config(resolve(experiment, overrides=options), store=locate(store), label=label, say=say)
+    return run_config(resolve(str(experiment), overrides=options), store=locate(store), label=label, say=say)
 
 
 def _texts(tags: Mapping[str, Any] | None) -> dict[str, str]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from plotly.graph_objects import Figure, Scatter
 
+BACKGROUND = ("epoch", "time/", "system/")  # quantities of the run, not of what it learns: drawn on request
 STAGES = {
     "train": "#4477AA",
     "val": "#EE6677",
@@ -45,13 +46,13 @@ def quantity(key: str) -> str:
 
 
 def group_metrics(keys: Iterable[str]) -> dict[str, list[str]]:
-    """Quantity -> its metrics; first those of several stages, last what a clock or the machine decides."""
+    """Quantity -> its metrics; first those of several stages, last the epoch and what a clock decides."""
     groups: dict[str, list[str]] = {}
     for key in sorted(keys):
         groups.setdefault(quantity(key), []).append(key)
 
     def rank(name: str) -> tuple[bool, int, bool, str]:
-        return name.startswith(("time/", "system/")), -len(groups[name]), name != "loss", name
+        return name.startswith(BACKGROUND), -len(groups[name]), name != "loss", name
 
     return {name: groups[name] for name in sorted(groups, key=rank)}
 

@@ -17,7 +17,7 @@ WORDS: dict[str, dict[str, str]] = {
         "runs": "Runs",
         "run": "Run",
         "runs_shown": "{shown} of {total} runs",
-        "runs_total": "{total} runs",
+        "runs_total": "Runs: {total}",
         "count_running": "{n} running",
         "count_failed": "{n} failed",
         "newest_shown": "The newest {n} are listed; filter to see others.",

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
@@ -30,8 +31,8 @@ LARGEST = 200_000  # bytes of a picture
 # Families of the demo: experiment, what it is in English and Chinese, the metric shown, its English and Chinese name.
 RESULTS = (("vae", "VAE, 2 latent numbers, digits", "VAE，二维潜变量，digits", "val/elbo", "nats an image", "奈特/图"),)
 HEADS = {
-    "README.md": ("| what | validation ELBO | epochs | seconds | again with |", 0),
-    "README.zh.md": ("| 内容 | 验证集 ELBO | 轮数 | 秒 | 重做的命令 |", 1),
+    "README.md": ("| what | validation ELBO | epochs | seconds (threads) | again with |", 0),
+    "README.zh.md": ("| 内容 | 验证集 ELBO | 轮数 | 秒（线程数） | 重做的命令 |", 1),
 }
 
 
@@ -43,11 +44,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         store = locate(place)
         runs = {experiment: read_run(store, find_run(store, f"last:{experiment}")) for experiment, *_ in RESULTS}
-        take(store, place, runs["vae"], chromium())
+        browser = chromium()
         for file, (head, language) in HEADS.items():
             path = ROOT / file
             text = path.read_text(encoding="utf-8")
             path.write_text(between_markers(text, table(runs, head, language)), encoding="utf-8")
+        take(store, place, runs["vae"], browser)
     except ConfigError as error:
         sys.stderr.write(f"pictures: {error}\n")
         return 2
@@ -72,25 +74,31 @@ def table(runs: dict[str, RunRecord], head: str, language: int) -> str:
             names[language],
             f"{run.metrics[metric]:.2f} {(unit, unit_zh)[language]}",
             run.params["trainer.max_epochs"],
-            f"{run.seconds:.1f}",
-            f"`taolu run {experiment}`",
+            f"{run.seconds:.1f} ({run.params['threads']})",
+            f"`{again(experiment, run)}`",
         )
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
+def again(experiment: str, run: RunRecord) -> str:
+    """The command that repeats the run: `taolu demo --full` trains longer than the config says."""
+    epochs = run.params["trainer.max_epochs"]
+    config = yaml.safe_load((ROOT / "experiments" / "configs" / f"{experiment}.yaml").read_text(encoding="utf-8"))
+    longer = "" if str(config["trainer"]["max_epochs"]) == epochs else f" --trainer.max_epochs {epochs}"
+    return f"taolu run {experiment}{longer}"
+
+
 def between_markers(text: str, new: str) -> str:
     r"""The text with `new` in place of what stood between its two lines `<!-- results -->`.
 
-    >>> between_markers("a\n<!-- results -->\nold\n<!-- results -->\nb", "new")
-    'a\n<!-- results -->\nnew\n<!-- results -->\nb'
+    >>> between_markers("a\n<!-- results -->\nold\n<!-- results -->\nb\n", "new")
+    'a\n<!-- results -->\nnew\n<!-- results -->\nb\n'
     """
-    marker = "<!-- results -->"
-    before, found, rest = text.partition(f"{marker}\n")
-    _, again, after = rest.partition(f"\n{marker}")
-    if not (found and again):
-        raise ConfigError(f"a README has no two lines '{marker}'; put them where the results table shall stand")
-    return f"{before}{marker}\n{new}\n{marker}{after}"
+    parts = text.split("<!-- results -->\n")
+    if len(parts) != 3:
+        raise ConfigError("a README has no two lines '<!-- results -->'; put them where the results table shall stand")
+    return "<!-- results -->\n".join((parts[0], f"{new}\n", parts[2]))
 
 
 # ---- the screenshots ----------------------------------------------------------------------------------------------

@@ -145,7 +145,8 @@ def _check_passed(name: str, word: str, verb: Verb) -> None:
         from experiments.config import PARTS
 
         own += [f"--{each}" for each in (*PARTS, "seed", "threads", "config")]
-        if word.startswith("--") and ("." in name or f"--{name}" in own or not did_you_mean(name, own)):
+        is_typo = name in OPTIONS or did_you_mean(name, own)
+        if word.startswith("--") and ("." in name or f"--{name}" in own or not is_typo):
             return
     raise unknown("option", word.partition("=")[0], own)
 

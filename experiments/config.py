@@ -135,7 +135,7 @@ def read_yaml(path: Path) -> Settings:
         text = path.expanduser().read_text(encoding="utf-8")
     except OSError as error:
         beside = [file.name for file in path.expanduser().parent.glob("*.y*ml")]
-        hint = did_you_mean(path.name, beside)
+        hint = did_you_mean(path.name, beside) if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(f"{path}: cannot be read ({error.strerror}){hint}; give the path of a YAML file") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is no text in UTF-8; give the path of a YAML file") from error
@@ -156,7 +156,7 @@ def read_yaml(path: Path) -> Settings:
     settings = _shaped(loaded, str(path))
     for part in settings.values():
         place, _, name = str(part.get("class", "")).rpartition(":") if isinstance(part, dict) else ("", "", "")
-        file = path.expanduser().resolve().parent / place
+        file = (path.expanduser().parent / place).resolve()
         if place.endswith(".py") and file.is_file():  # a config and its module travel together
             part["class"] = f"{file}:{name}"
     return settings
@@ -327,7 +327,7 @@ def _classes(settings: Settings) -> dict[str, tuple[str, type[Any]]]:
         raise ConfigError("no model chosen; add model: {class: vae} to the file, or --model vae")
     classes = {"model": _load("model", settings["model"]["class"])}
     model = classes["model"][1]
-    _check_model(model)
+    _check_model(*classes["model"])
     for part in ("data", "optimizer", "critic_optimizer", "schedule"):
         if part == "data" or part in signature_of(model):
             inherited = settings.get("optimizer", {}).get("class") if part == "critic_optimizer" else None
@@ -370,12 +370,12 @@ def _place(error: BaseException) -> tuple[str, int | None, str]:
     return frame.filename, frame.lineno, str(error)
 
 
-def _check_model(kind: type[Any]) -> None:
+def _check_model(spec: str, kind: type[Any]) -> None:
     import pytorch_lightning as pl
 
     if not issubclass(kind, pl.LightningModule):
         raise ConfigError(
-            f"model.class = {kind.__module__}:{kind.__qualname__}: must be a LightningModule; "
+            f"model.class = {spec}: must be a LightningModule; "
             f"write class {kind.__name__}(pytorch_lightning.LightningModule)"
         )
 

@@ -91,7 +91,8 @@ def _add_optimizer(parser: ArgumentParser, part: str, kind: type[Any]) -> None:
         if parameter.default is inspect.Parameter.empty:
             group.add_argument(f"--{part}.{name}", type=hint, help=text, required=True)
         else:
-            group.add_argument(f"--{part}.{name}", type=hint, help=text, default=parameter.default)
+            default = float(parameter.default) if hint is float else parameter.default  # torch writes momentum = 0
+            group.add_argument(f"--{part}.{name}", type=hint, help=text, default=default)
 
 
 def _plain(hint: Any) -> Any:
@@ -200,6 +201,9 @@ def _option_words(rest: Sequence[str], hints: Mapping[str, Any], parts: Containe
 
 
 def _unknown_option(key: str, hints: Mapping[str, Any], parts: Container[str]) -> ConfigError:
+    inside = [f"--{each}" for each in hints if each.startswith(f"{key}.")]
+    if inside:
+        return ConfigError(f"--{key}: takes no value itself; give one of {', '.join(inside)}")
     part, _, name = key.partition(".")
     if part in parts and name and not any(each.startswith(f"{part}.") for each in hints):
         return ConfigError(f"unknown option '--{key}': the chosen {part} has no settings; leave it out")
@@ -246,11 +250,10 @@ def word(value: Any) -> str:
     >>> word(None), word(True), word(""), word("two")
     ('null', 'true', "''", 'two')
     """
-    if value is None or value == "None":
-        return "null"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(word, value))}]"
-    return str(value).lower() if isinstance(value, bool) else " ".join(str(value).split()) or "''"
+    text = " ".join(str(value).split()) or "''"
+    return {"None": "null", "True": "true", "False": "false"}.get(text, text)
 
 
 def as_plain(value: Any) -> Any:

@@ -103,9 +103,10 @@ def _curves(store: Store, run: RunRecord, say: Say) -> None:
         st.info(say("no_curves"))
         return
     groups = charts.group_metrics(values["key"].unique())
-    chosen = list(groups)[:MOST_CHARTS]
-    if len(groups) > MOST_CHARTS:
-        hint = say("charts_hint", shown=MOST_CHARTS, total=len(groups), most=MOST_CHARTS)
+    learned = [name for name in groups if not name.startswith(charts.BACKGROUND)]
+    chosen = (learned or list(groups))[:MOST_CHARTS]
+    if len(groups) > len(chosen):
+        hint = say("charts_hint", shown=len(chosen), total=len(groups), most=MOST_CHARTS)
         chosen = st.multiselect(
             say("charts"), list(groups), default=chosen, max_selections=MOST_CHARTS, help=hint, key="charts",
             bind="query-params",

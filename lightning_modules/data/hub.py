@@ -1,5 +1,6 @@
 """Image sets of the Hugging Face Hub, downloaded once and cached by the library `datasets`."""
 
+import logging
 from pathlib import Path
 
 from lightning_modules.data.encoded_images import table_part
@@ -72,6 +73,8 @@ def read_hub(repo_id: str, image_size: int | None = None, cache_dir: str | None 
     """
     import datasets  # slow to import
 
+    # Offline it reports each of its retries; what they come to is said below, once.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         parts = datasets.load_dataset(
             repo_id, cache_dir=None if cache_dir is None else str(Path(cache_dir).expanduser())

@@ -112,7 +112,7 @@ def test_a_visitor_finds_a_run_its_curves_and_its_images(browser: Browser, fille
         page.wait_for_timeout(500)  # the canvas is drawn after the table is there
         page.locator(TABLE).click(position=FIRST_ROW)
         expect(page.get_by_role("heading", name="steady")).to_be_visible(timeout=30_000)
-        expect(page.locator(".js-plotly-plot")).to_have_count(4, timeout=30_000)
+        expect(page.locator(".js-plotly-plot")).to_have_count(3, timeout=30_000)
         assert "run=" in page.url
         expect(page).to_have_title("steady · taolu")
         page.get_by_role("tab", name="Images").click()

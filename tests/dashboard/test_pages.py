@@ -72,7 +72,7 @@ def test_the_table_shows_runs_newest_first_with_what_varies(
     table = app.dataframe[0].value
     assert table["name"].tolist() == ["going", "broken", "steady"]
     assert {"params.model.latent_dim", "params.optimizer.lr", "metrics.val/elbo"} <= set(table.columns)
-    assert "3 runs · 1 running · 1 failed" in texts(app)
+    assert "Runs: 3 · 1 running · 1 failed" in texts(app)
 
 
 def test_a_copied_address_restores_the_filters(filled_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
