@@ -103,7 +103,11 @@ def main() -> None:
         rates |= {f"gpu {precision}": rate("gpu", precision) for precision in ("32-true", "bf16-mixed")}
     result = {
         "machine": torch.cuda.get_device_name() if gpu else platform.processor() or platform.machine(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "lightning": version("pytorch-lightning")},
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "lightning": version("pytorch-lightning"),
+        },
         "digits_200_steps": rows,
         "steps_per_second_784_256_16_batch_100": rates,
     }

@@ -15,13 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
+from experiments.config import resolve
 from experiments.errors import ConfigError
 from experiments.store.location import Store, locate
 from experiments.store.read import RunRecord, find_run, read_run
+from experiments.store.write import as_text
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
@@ -82,11 +83,11 @@ def table(runs: dict[str, RunRecord], head: str, language: int) -> str:
 
 
 def again(experiment: str, run: RunRecord) -> str:
-    """The command that repeats the run: `taolu demo --full` trains longer than the config says."""
-    epochs = run.params["trainer.max_epochs"]
-    config = yaml.safe_load((ROOT / "experiments" / "configs" / f"{experiment}.yaml").read_text(encoding="utf-8"))
-    longer = "" if str(config["trainer"]["max_epochs"]) == epochs else f" --trainer.max_epochs {epochs}"
-    return f"taolu run {experiment}{longer}"
+    """The command that trains the run again: what differs from the shipped config, written out."""
+    shipped = {key: as_text(value) for key, value in resolve(experiment).flat().items()}
+    differing = {key: value for key, value in run.params.items() if shipped.get(key) != value}
+    kept = (f"--{key} {value}" for key, value in differing.items() if key != "trainer.quality_every")
+    return " ".join(["taolu run", experiment, *kept])
 
 
 def between_markers(text: str, new: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.profilers import AdvancedProfiler, SimpleProfiler
 
 from experiments.checkpoints import Checkpoints, Seeds, StopEarly, use_exact_loop
@@ -121,7 +122,9 @@ def _schedule(values: Mapping[str, Any], data: Any) -> dict[str, Any]:
         if settings["steps"] is None:
             raise ConfigError("schedule.steps: the run's length is not known beforehand; give schedule.steps")
     given = {key: value for key, value in settings.items() if key != "class"}
-    _refusing("schedule", load_class(settings["class"], SCHEDULES), **given)
+    factor = _refusing("schedule", load_class(settings["class"], SCHEDULES), **given)
+    if not callable(factor) or not isinstance(_refusing("schedule", factor, 0), float):
+        raise ConfigError(f"schedule.class = {settings['class']}: must map a step to a factor of lr, a float")
     return settings
 
 
@@ -192,9 +195,31 @@ def build_trainer(session: Session, logger: Logger) -> pl.Trainer:
             monitor=objective,
         ),
     ]
+    trainer = _lightning_trainer(
+        options, profiler=_profiler(options, folder), logger=logger, callbacks=ours, default_root_dir=folder
+    )
+    use_exact_loop(trainer)
+    if options.compile:
+        session.module.compile()
+    return trainer
+
+
+def check_trainer(options: TrainerOptions) -> None:
+    """Raises ConfigError when Lightning refuses the options, a device this machine lacks among them."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # said again when the run's own trainer is made
+            _lightning_trainer(options, logger=False)
+    except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
+        names = ("accelerator", "devices", "strategy", "precision")
+        given = ", ".join(f"{name} {getattr(options, name)}" for name in names)
+        raise ConfigError(f"trainer ({given}): {' '.join(str(error).split())}") from error
+
+
+def _lightning_trainer(options: TrainerOptions, **more: Any) -> pl.Trainer:
     with warnings.catch_warnings():
         quiet()
-        trainer = pl.Trainer(
+        return pl.Trainer(
             accelerator=options.accelerator,
             devices=options.devices,
             num_nodes=options.num_nodes,
@@ -207,20 +232,13 @@ def build_trainer(session: Session, logger: Logger) -> pl.Trainer:
             accumulate_grad_batches=options.accumulate_grad_batches,
             gradient_clip_val=options.gradient_clip_val,
             deterministic=options.deterministic,
-            profiler=_profiler(options, folder),
-            logger=logger,
-            callbacks=ours,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             log_every_n_steps=1,
-            default_root_dir=folder,
+            **more,
         )
-    use_exact_loop(trainer)
-    if options.compile:
-        session.module.compile()
-    return trainer
 
 
 def _profiler(options: TrainerOptions, folder: Path) -> SimpleProfiler | AdvancedProfiler | None:

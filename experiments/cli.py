@@ -194,10 +194,6 @@ def _tags(options: Options) -> dict[str, str]:
         key, equals, value = item.partition("=")
         if not equals or not key:
             raise ConfigError(f"--tags '{item}': write KEY=VALUE, as in --tags purpose=paper")
-        if key.startswith(("taolu.", "mlflow.", "resume.")):
-            raise ConfigError(
-                f"--tags '{key}': names that begin with taolu., mlflow. or resume. are kept for the platform"
-            )
         tags[key] = value
     return tags
 
@@ -420,6 +416,7 @@ def _ui(words: list[str], options: Options) -> int:
     rehome(store)
     os.environ["MLFLOW_BACKEND_STORE_URI"] = store.url  # as in _dashboard
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # seven workers for jobs nobody sends
     print(f"MLflow's own pages on http://{host}:{port}", flush=True)
     _become([sys.executable, "-P", "-m", "mlflow", "ui", "--host", host, "--port", port])
     return 0

@@ -12,7 +12,7 @@ from experiments.build import Say, Session, set_threads
 from experiments.config import Config, read_yaml, resolve_trainer
 from experiments.errors import ConfigError
 from experiments.parser import Settings, as_plain, flatten
-from experiments.resume import changes, load_checkpoint, record_resume, refuse_finished
+from experiments.resume import changes, load_checkpoint, record_resume, refuse_finished, steps_done
 from experiments.run import Label, Result, execute, start_run
 from experiments.signals import Signals
 from experiments.store.heartbeat import refuse_live
@@ -57,8 +57,8 @@ def fit(
             refuse_live(record)
             checkpoint = record.folder / "checkpoints" / "last.ckpt"
             changed = changes(_flat_params(record.params), _flat_params(config.flat()))
-            refuse_finished(record, changed)
             state = load_checkpoint(checkpoint)
+            refuse_finished(record, changed, steps_done(state))
             signals.defer()
             writer = record_resume(store, record, config, threads, state, changed, say)
         own = tuple(callbacks)

@@ -48,7 +48,7 @@ def resume(
         checkpoint = record.folder / "checkpoints" / "last.ckpt"
         state = load_checkpoint(checkpoint)
         config, changed = changed_config(record, options, overrides)
-        refuse_finished(record, changed)
+        refuse_finished(record, changed, steps_done(state))
         threads = set_threads(config.values["threads"])
         module, data = build_parts(config)
         open_store(store)
@@ -117,13 +117,16 @@ def steps_done(checkpoint: Mapping[str, Any]) -> int:
     return int(checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"]) + 1
 
 
-def refuse_finished(record: RunRecord, changed: Mapping[str, Any]) -> None:
-    """Raises ConfigError when the run came to its end and is given nothing more to do."""
-    if record.status == "FINISHED" and not any(key in LIMITS for key in changed):
-        raise ConfigError(
-            f"run {record.run_id[:8]} is finished; to extend it give it more, "
-            f"as in --trainer.max_epochs {2 * int(float(record.params.get('trainer.max_epochs', '5')))}"
-        )
+def refuse_finished(record: RunRecord, changed: Mapping[str, Any], step: int) -> None:
+    """Raises ConfigError when the run came to its end after `step` steps and is given nothing more to do."""
+    if record.status != "FINISHED" or any(key in LIMITS for key in changed):
+        return
+    key = "max_steps" if record.params.get("trainer.max_steps") == str(step) else "max_epochs"
+    limit = record.params.get(f"trainer.{key}", "")
+    example = 2 * int(limit) if limit.isdigit() else 2 * step
+    raise ConfigError(
+        f"run {record.run_id[:8]} is finished; to extend it give it more, as in --trainer.{key} {example}"
+    )
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from experiments.build import Say, Session, build_parts, build_trainer, objective_of, quiet, set_threads
+from experiments.build import Say, Session, build_parts, build_trainer, check_trainer, objective_of, quiet, set_threads
 from experiments.config import Config
 from experiments.console import ConsoleLog
+from experiments.errors import ConfigError
 from experiments.logger import Logger, step_of
 from experiments.provenance import GitState, command_line, environment
 from experiments.signals import Interrupted, Signals
@@ -66,8 +67,8 @@ class Label:
     """What the user says about a run, beside its config.
 
     Args:
-        name: of the run; None = MLflow makes one up.
-        tags: the user's own.
+        name: of the run; None = the experiment's name and the start of the run's id.
+        tags: the user's own; names that begin with taolu., mlflow. or resume. are the platform's.
         note: Markdown, shown beside the run.
         kind: tag taolu.kind.
     """
@@ -76,6 +77,12 @@ class Label:
     tags: dict[str, str] = field(default_factory=dict)
     note: str | None = None
     kind: str = "run"
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for a tag whose name is kept for the platform."""
+        for key in self.tags:
+            if key.startswith(("taolu.", "mlflow.", "resume.")):
+                raise ConfigError(f"tag '{key}': names that begin with taolu., mlflow. or resume. are the platform's")
 
 
 def run(config: Config, *, store: Store | None = None, label: Label | None = None, say: Say | None = None) -> Result:
@@ -89,10 +96,13 @@ def run(config: Config, *, store: Store | None = None, label: Label | None = Non
         module, data = build_parts(config)
         config = config.with_threads(threads)
         options = TrainerOptions.from_config(config.values["trainer"])
+        check_trainer(options)
         store = store or locate()
         open_store(store)
         signals.defer()
         writer = start_run(store, config, label or Label(), module, data, threads)
+        for note in config.notes:
+            say(note)
         return execute(Session(writer, config, module, data, options, signals, say))
 
 
