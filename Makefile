@@ -22,7 +22,7 @@ demo: $(STAMP)  ## train, and see what came out
 	@$(BIN)/taolu demo
 
 test: $(STAMP)  ## every test but the long ones
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
 test-slow: $(STAMP)  ## the long tests; what they print is kept in tests/slow.txt
 	$(BIN)/python -m pytest -q -m slow --durations 0 | tee tests/slow.txt
@@ -47,7 +47,7 @@ lock:  ## resolve every dependency anew, test, and write constraints.txt
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet --upgrade pip
 	build/lock/bin/python -m pip install --quiet $(INDEX) 'torch==2.13.0' --editable '.[dev]'
-	build/lock/bin/python -m pytest -q -n 2 --dist worksteal
+	build/lock/bin/python -m pytest -q -n 2 --dist loadgroup
 	build/lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu//' > constraints.txt
 
 pictures: $(STAMP)  ## screenshots and tables of the README, from a fresh demo store

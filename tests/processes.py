@@ -6,8 +6,11 @@ import multiprocessing
 import os
 import sys
 import time
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
@@ -17,8 +20,18 @@ CONTEXT.set_forkserver_preload(
 
 def start(arguments: list[str], output: Path) -> BaseProcess:
     """`taolu ARGUMENTS` as a process; what it prints goes to the file."""
-    process = CONTEXT.Process(target=_main, args=(arguments, output))
-    process.start()
+    return fork(_main, arguments, output)
+
+
+def fork(function: Callable[..., None], *arguments: Any) -> BaseProcess:
+    """The function in a process of its own."""
+    # A child imports the parent's __main__; Streamlit's AppTest leaves its script there, which cannot be imported.
+    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    try:
+        process = CONTEXT.Process(target=function, args=arguments)
+        process.start()
+    finally:
+        sys.modules["__main__"] = main
     return process
 
 

@@ -14,7 +14,7 @@ class SlowNet(pl.LightningModule):
 
     Args:
         diary: file that gets a line at each place: init, setup, train N, validation N, save N.
-        linger: the place to stay at for 20 seconds.
+        linger: the place to stay at for 4 seconds.
     """
 
     def __init__(self, diary: str, linger: str = "") -> None:
@@ -29,7 +29,7 @@ class SlowNet(pl.LightningModule):
         with self.diary.open("a") as file:
             file.write(f"{place}\n")
         if place == self.linger:
-            time.sleep(20)
+            time.sleep(4)
 
     def setup(self, stage: str) -> None:
         self.reach("setup")

@@ -162,7 +162,7 @@ def test_help_of_a_users_module_has_its_docstring_and_no_optimizer(taolu: Taolu)
         ("run vae --tags", "--tags: needs a value: --tags KEY=VALUE"),
         ("run vae --tags foo", "--tags 'foo': write KEY=VALUE"),
         ("run vae --tags =x", "--tags '=x': write KEY=VALUE"),
-        ("run vae --tags taolu.kind=x", "are kept for the platform"),
+        ("run vae --tags taolu.kind=x", "are the platform's"),
         ("run vae --name --json", "--name: needs a value: --name NAME"),
         ("run vae --name=", "--name: needs a value: --name NAME"),
         ("run vae --json=1", "--json: takes no value"),

@@ -165,6 +165,9 @@ BAD = [
     ({"optimizer.lr": float("nan")}, "optimizer.lr = nan"),
     ({"data.pixels": "symmetric"}, "model.decoder = bernoulli"),
     ({"threads": 0}, "threads = 0"),
+    ({"trainer.devices": "x"}, "devices x"),
+    ({"trainer.strategy": "nosuch"}, "nosuch"),
+    ({"trainer.accelerator": "tpu"}, "accelerator tpu"),
     ({"schedule": "cosine", "trainer.max_epochs": None, "trainer.max_time": "60"}, "schedule.steps"),
     ({"data": "images", "data.path": "nowhere.npz"}, "nowhere.npz"),
 ]

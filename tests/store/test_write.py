@@ -13,7 +13,7 @@ from experiments.errors import ConfigError
 from experiments.store.location import Store, locate
 from experiments.store.read import history, read_run, runs_table
 from experiments.store.write import create_run, delete_run, open_store, reopen_run, restore_run, schema_revisions
-from tests.processes import CONTEXT
+from tests.processes import fork
 
 
 def _write_one(folder: str, name: str) -> None:
@@ -22,11 +22,10 @@ def _write_one(folder: str, name: str) -> None:
     writer.finish("FINISHED")
 
 
+@pytest.mark.xdist_group("processes")
 def test_processes_that_start_together_make_one_store(tmp_path: Path) -> None:
     folder = str(tmp_path / "new" / "mlruns")
-    processes = [CONTEXT.Process(target=_write_one, args=(folder, f"run{index}")) for index in range(4)]
-    for process in processes:
-        process.start()
+    processes = [fork(_write_one, folder, f"run{index}") for index in range(4)]
     for process in processes:
         process.join(120)
     store = locate(folder)
