@@ -14,8 +14,8 @@ INDEX := $(if $(filter cpu,$(TORCH)),--extra-index-url https://download.pytorch.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "taolu needs Python 3.11 or newer; set PYTHON=python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(INDEX) --editable '.[dev]'
+	$(BIN)/python -m pip install -qq --upgrade pip
+	$(BIN)/python -m pip install -qq --constraint constraints.txt $(INDEX) --editable '.[dev]'
 	@touch $(STAMP)
 
 demo: $(STAMP)  ## train, and see what came out
@@ -40,13 +40,13 @@ dashboard: $(STAMP)  ## the pages, on http://127.0.0.1:8501
 	@$(BIN)/taolu dashboard
 
 bench: $(STAMP)  ## the benchmarks, with their peers
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --requirement benchmarks/requirements.txt
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt --requirement benchmarks/requirements.txt
 	@for file in benchmarks/*.py; do echo "$$file"; $(BIN)/python $$file || exit 1; done
 
 lock:  ## resolve every dependency anew, test, and write constraints.txt
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet --upgrade pip
-	build/lock/bin/python -m pip install --quiet $(INDEX) 'torch==2.13.0' --editable '.[dev]'
+	build/lock/bin/python -m pip install -qq --upgrade pip
+	build/lock/bin/python -m pip install -qq $(INDEX) 'torch==2.13.0' --editable '.[dev]'
 	build/lock/bin/python -m pytest -q -n 2 --dist loadgroup
 	build/lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu//' > constraints.txt
 

@@ -30,6 +30,7 @@ OPTIONS: dict[str, tuple[str, str]] = {
     "schema": ("", "every option of every experiment, as JSON"),
     "limit": ("N", "rows shown; default 20"),
     "deleted": ("", "runs marked deleted"),
+    "reap": ("", "mark RUNNING runs FAILED whose process on this host is gone; tell those stale elsewhere"),
     "full": ("", "the longer form, up to 5 minutes"),
     "create": ("", "create the store's database now"),
     "host": ("ADDRESS", "address to serve on; default 127.0.0.1, this machine only"),
@@ -171,9 +172,14 @@ def _verb_help(name: str, verb: Verb) -> str:
 
 
 def _store(options: Options) -> Store:
+    """The store the options name, what dead processes left for it delivered."""
     from experiments.store.location import locate
+    from experiments.store.replay import replay
 
-    return locate(options.get("store"), options.get("store_dir"))
+    store = locate(options.get("store"), options.get("store_dir"))
+    if delivered := replay(store):
+        print(f"taolu: {delivered} values of a killed process delivered", file=sys.stderr)
+    return store
 
 
 def _one(words: list[str], what: str) -> str:
@@ -327,13 +333,24 @@ def _runs(words: list[str], options: Options) -> int:
     _none(words)
     from experiments.listing import listed, table_lines
 
-    rows = listed(_store(options), _count(options.get("limit", "20")), deleted=bool(options.get("deleted")))
+    store = _store(options)
+    if options.get("reap"):
+        _reap(store)
+    rows = listed(store, _count(options.get("limit", "20")), deleted=bool(options.get("deleted")))
     if options.get("json"):
         print_json(rows)
         return 0
-    for line in table_lines(rows, _store(options)):
+    for line in table_lines(rows, store):
         print(line)
     return 0
+
+
+def _reap(store: Store) -> None:
+    from experiments.store.replay import reap
+
+    for dead in reap(store):
+        what = "FAILED: its process is gone" if dead.reaped else "stale: no heartbeat for a minute from another host"
+        print(f"taolu: {dead.run_id[:8]} {dead.name} {what}", file=sys.stderr)
 
 
 def _count(text: str) -> int:
@@ -392,6 +409,7 @@ def _mark(words: list[str], options: Options, *, deleted: bool) -> int:
 def _dashboard(words: list[str], options: Options) -> int:
     _none(words)
     store = _store(options)
+    _reap(store)
     os.environ["MLFLOW_TRACKING_URI"] = store.url  # not an argument: a password would show in the process list
     host, port = _address(options, 8501)
     _become([sys.executable, "-P", "-m", "dashboard", "--store_dir", str(store.folder), "--host", host, "--port", port])
@@ -477,7 +495,7 @@ VERBS: dict[str, Verb] = {
         example="rerun last",
     ),
     "runs": Verb(
-        "runs", "the runs in the store", _runs, (*STORE, "limit", "deleted", "json"), example="runs --limit 50"
+        "runs", "the runs in the store", _runs, (*STORE, "limit", "deleted", "reap", "json"), example="runs --limit 50"
     ),
     "show": Verb(
         "show RUN", "one run: config, values, files", _show, (*STORE, "json"), example="show best:vae:val/elbo"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import math
 import os
-import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -13,14 +13,19 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import Logger as LightningLogger
 from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
-from experiments.store.heartbeat import TAG, heartbeat
-from experiments.store.write import Point, RunWriter
+from experiments.delivery import Delivery
+from experiments.parser import flatten
+from experiments.store.heartbeat import TAG, heartbeat, rank
+from experiments.store.location import locate
+from experiments.store.spool import Point, Spool, spool_folder
+from experiments.store.write import RunWriter, as_text, create_run
+from experiments.system import SystemMetrics
 
 GATHER_STEPS = 50  # steps between two moves of the gathered tensors to the CPU: one move costs as much as one value
 GATHER_SECONDS = 1.0
-HEARTBEAT_SECONDS = 10.0
 
 
 def step_of(trainer: Trainer) -> int:
@@ -32,128 +37,176 @@ def step_of(trainer: Trainer) -> int:
 
 
 class Logger(LightningLogger):
-    """A Lightning logger that writes into a run of the store from a thread of its own.
+    """A Lightning logger whose values survive whatever happens to the process or the database.
+
+    A value is appended to a file (the spool) when it is logged; a thread delivers the file to the store at least once a
+    second. A database that is locked, slow, full or away is tried again for as long as it takes and never stops a
+    training. What a killed process leaves, the next `taolu` command of this host delivers.
 
     Args:
-        writer: the run. What is logged reaches the store within a second, and before `flush` returns.
+        name: of the experiment. The run is made when Lightning first asks for it, on rank zero only.
+        store: folder or URL; default as the command's.
+        store_dir: where files lie when the store is a database server.
+        run_name: of the run; default the experiment's name and the start of the run's id.
+        tags: the user's own.
+        note: Markdown, shown beside the run.
+        run: a run that exists already; the caller then says how it ends, by `finish`.
     """
 
-    def __init__(self, writer: RunWriter) -> None:
+    def __init__(
+        self,
+        name: str = "default",
+        *,
+        store: str | None = None,
+        store_dir: str | None = None,
+        run_name: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        note: str | None = None,
+        run: RunWriter | None = None,
+    ) -> None:
         super().__init__()
-        self.writer = writer
-        self._points: list[Point] = []
-        self._lock = threading.Lock()
-        self._wake = threading.Event()
-        self._idle = threading.Event()
-        self._closing = False
-        self._epoch: float | None = None
-        self._beat: dict[str, Any] = {"step": 0, "total_steps": None}
+        self._experiment = name
+        self._place = (store, store_dir)
+        self._label = (run_name, dict(tags or {}), note)
+        self._is_ours = run is None
+        self._writer: RunWriter | None = None
+        self._params: dict[str, str] = {}
+        self.last: dict[str, float] = {}
         self.seconds = 0.0  # spent in the training thread
-        self._thread = threading.Thread(target=self._write, name="taolu-writer", daemon=True)
-        self._thread.start()
+        self.ending = "FINISHED"
+        if run is not None:
+            self._attach(run)
+
+    # -- the run ----------------------------------------------------------------------------------------------
+
+    @property
+    def experiment(self) -> RunWriter | None:
+        """The run, made now if there is none; None on other ranks than zero."""
+        if self._writer is None and rank() == 0:
+            name, tags, note = self._label
+            tags = {"taolu.kind": "run", "taolu.door": "logger", TAG: heartbeat(0, None), **tags}
+            if note:
+                tags["mlflow.note.content"] = note
+            self._attach(create_run(locate(*self._place), self._experiment, name, tags))
+        return self._writer
+
+    def _attach(self, writer: RunWriter) -> None:
+        self._writer = writer
+        spool = Spool(spool_folder(writer.store) / f"{writer.run_id}.rank{rank()}.{os.getpid()}.jsonl", writer.run_id)
+        self._delivery = Delivery(writer, spool)
+        self._nonfinite = "taolu.first_nonfinite_step" in writer.tags_before
+        self._epoch: float | None = None
+        self._machine = SystemMetrics(self.record, lambda: int(self._delivery.beat["step"]), writer.folder)
         atexit.register(self.close)
 
     @property
     def name(self) -> str:
-        """The run's name."""
-        return self.writer.name
+        """The experiment's name."""
+        return self._experiment
 
     @property
-    def version(self) -> str:
-        """The run's id."""
-        return self.writer.run_id
+    def version(self) -> str | None:
+        """The run's id, once there is one."""
+        return self._writer.run_id if self._writer else None
 
     @property
-    def experiment(self) -> RunWriter:
-        """The run."""
-        return self.writer
+    def save_dir(self) -> str | None:
+        """The run's folder, once there is one."""
+        return str(self._writer.folder) if self._writer else None
 
-    @property
-    def save_dir(self) -> str:
-        """The run's folder."""
-        return str(self.writer.folder)
+    # -- what is logged ---------------------------------------------------------------------------------------
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the resolved config is recorded when the run is created, whole and once."""
+        """The module's hyper-parameters, whole, once: a run of the launcher has its config recorded already."""
+        if not self._is_ours or self.experiment is None:
+            return
+        values = flatten(dict(params) if isinstance(params, Mapping) else vars(params))
+        new = {key: as_text(value) for key, value in values.items() if key not in self._params}
+        self._params |= new
+        self.experiment.params(new)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Values of one step. `epoch`, which Lightning adds to every call, is kept when it changes."""
-        values = dict(metrics)
+        """Values of one step. `epoch`, which Lightning adds to every call, is kept when it changes.
+
+        Raises ValueError naming the metric when a value is not a single number.
+        """
+        values = {key: _single(key, value) for key, value in metrics.items()}
+        if self.experiment is None:
+            return
         epoch = values.pop("epoch", None)
         if epoch is not None and epoch != self._epoch:
             self._epoch = epoch
             values["epoch"] = epoch
         now = time.time_ns() // 1_000_000
-        self.record([(key, float(value), now, step or 0) for key, value in values.items()])
+        self.record([(key, value, now, step or 0) for key, value in values.items()])
 
-    @rank_zero_only
     def record(self, points: list[Point]) -> None:
-        """Points for the writer thread. Returns at once."""
+        """Points, kept by the operating system when this returns, in the store within a second or so."""
+        if not points or self.experiment is None:
+            return
         start = time.perf_counter()
-        with self._lock:
-            self._points += points
-        self._wake.set()
+        if not self._nonfinite and (step := _first_nonfinite(points)) is not None:
+            self._nonfinite = True
+            self._delivery.put("tags", {"taolu.first_nonfinite_step": str(step)})
+        self._delivery.put("metrics", points)
+        self.last.update((key, value) for key, value, _, _ in points)
         self.seconds += time.perf_counter() - start
 
     def beat(self, step: int, total_steps: int | None) -> None:
-        """Where the run is; the writer thread tells the store every 10 s."""
-        self._beat = {"step": step, "total_steps": total_steps}
+        """Where the run is; the store is told every 10 s."""
+        if self._writer is not None:
+            self._delivery.beat = {"step": step, "total_steps": total_steps}
 
-    def flush(self, timeout: float = 60.0) -> None:
-        """Returns when everything recorded so far is in the store, or after `timeout` seconds."""
+    # -- the end ----------------------------------------------------------------------------------------------
+
+    def flush(self, timeout: float = 30.0) -> bool:
+        """Whether everything recorded so far is in the store, waiting up to `timeout` seconds."""
         start = time.perf_counter()
-        self._idle.clear()
-        self._wake.set()
-        if self._thread.is_alive():
-            self._idle.wait(timeout)
+        done = self._writer is None or self._delivery.flush(timeout)
         self.seconds += time.perf_counter() - start
-
-    def close(self) -> None:
-        """Everything written and the thread ended."""
-        if not self._closing:
-            self._closing = True
-            self._wake.set()
-            self._thread.join(60.0)
-            atexit.unregister(self.close)
+        return done
 
     def save(self) -> None:
-        """Lightning's wish, at each validation, to have everything on disk: the writer is told, nobody waits."""
-        self._wake.set()
+        """Lightning's wish, at each validation, to have everything on disk: the thread is told, nobody waits."""
+        if self._writer is not None:
+            self._delivery.wake()
 
     def finalize(self, status: str) -> None:
-        """Lightning's end of a fit; the run's own end is the launcher's."""
-        self.flush()
+        """Lightning's end of a fit. A run of this logger's own ends here; one of the launcher is ended by it."""
+        if self._is_ours and self._writer is not None:
+            self.finish(self.ending if status != "success" else "FINISHED")
+            self.flush()
 
-    def _write(self) -> None:
-        last_beat = 0.0
-        while True:
-            self._wake.wait(1.0)
-            self._wake.clear()
-            closing = self._closing
-            with self._lock:
-                points, self._points = self._points, []
-            try:
-                if points:
-                    self.writer.metrics(points)
-                if time.monotonic() - last_beat > HEARTBEAT_SECONDS:
-                    last_beat = time.monotonic()
-                    self.writer.tags({TAG: heartbeat(**self._beat)})
-            except Exception as error:  # noqa: BLE001 - tracking must never end a training: keep the points, try again
-                with self._lock:
-                    self._points = points + self._points
-                if closing:
-                    os.write(2, f"taolu: {len(points)} values could not be written: {error}\n".encode())
-                    return
-                time.sleep(0.2)
-                self._wake.set()
-                continue
-            if not self._points:
-                self._idle.set()
-            if closing and not self._points:
-                return
-            time.sleep(0.02)  # let points gather: a call for one value costs as much as for a hundred
+    def finish(self, status: str) -> None:
+        """The run's end: FINISHED, FAILED or KILLED, in the store after everything recorded before."""
+        if self._writer is not None:
+            self._delivery.put("status", status)
+
+    def close(self, timeout: float = 30.0) -> bool:
+        """Whether everything is in the store; what is not stays in the spool. The thread ends."""
+        if self._writer is None:
+            return True
+        atexit.unregister(self.close)
+        self._machine.close()
+        return self._delivery.close(timeout)
+
+
+def _single(key: str, value: Any) -> float:
+    """The value as a number.
+
+    Raises ValueError when it is none, or several.
+    """
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        what = f"of shape {tuple(value.shape)}" if hasattr(value, "shape") else f"a {type(value).__name__}"
+        raise ValueError(f"metric '{key}' is {what}: only single numbers are recorded; log its mean") from error
+
+
+def _first_nonfinite(points: list[Point]) -> int | None:
+    return min((step for _, value, _, step in points if not math.isfinite(value)), default=None)
 
 
 class Recorder(Callback):
@@ -164,8 +217,8 @@ class Recorder(Callback):
     where the time goes: `time/data_fraction`, `step`, `validation`, `logging`, and `time/samples_per_second`.
     """
 
-    def __init__(self, logger: Logger, total_steps: int | None = None) -> None:
-        self.logger = logger
+    def __init__(self, logger: Logger | None = None, total_steps: int | None = None) -> None:
+        self._given = logger
         self.total_steps = total_steps
         self.latest: dict[str, float] = {}  # what the progress line shows
         self._steps: list[int] = []
@@ -175,6 +228,21 @@ class Recorder(Callback):
         self._window: list[dict[str, Tensor]] = []
         self._gathered = time.monotonic()
         self._clock = _Clock()
+
+    @property
+    def logger(self) -> Logger:
+        """Where the numbers go."""
+        assert self._given is not None
+        return self._given
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Finds the trainer's taolu logger, where none was given.
+
+        Raises ValueError when there is none.
+        """
+        self._given = self._given or next((item for item in trainer.loggers if isinstance(item, Logger)), None)
+        if self._given is None:
+            raise ValueError("taolu.Recorder needs a taolu.Logger: Trainer(logger=taolu.Logger('name'), ...)")
 
     # -- training ---------------------------------------------------------------------------------------------
 
@@ -299,6 +367,8 @@ class Recorder(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """What was gathered before the failure is handed on; other ranks may be gone, so nobody is waited for."""
+        killed = isinstance(exception, KeyboardInterrupt | SystemExit | SIGTERMException)
+        self.logger.ending = "KILLED" if killed else "FAILED"
         self._hand_on()
 
 

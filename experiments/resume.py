@@ -14,7 +14,7 @@ from experiments.config import Config, resolve
 from experiments.errors import ConfigError
 from experiments.run import Result, execute, record_session, silent
 from experiments.signals import Signals
-from experiments.store.heartbeat import refuse_live
+from experiments.store.heartbeat import TAG, heartbeat, refuse_live
 from experiments.store.location import Store, locate
 from experiments.store.read import RunRecord, find_run, read_run
 from experiments.store.write import RunWriter, open_store, reopen_run
@@ -74,7 +74,7 @@ def record_resume(
     step = steps_done(checkpoint)
     n_sessions = sum(key.startswith("resume.") for key in record.tags)
     entry = {"from_step": step, "changed": {key: list(pair) for key, pair in changed.items()}}
-    writer.tags({f"resume.{n_sessions + 1}": json.dumps(entry)})
+    writer.tags({f"resume.{n_sessions + 1}": json.dumps(entry), TAG: heartbeat(step, None)})
     say(f"goes on after {step} steps" + "".join(f"; {key} {old} -> {new}" for key, (old, new) in changed.items()))
     return writer
 

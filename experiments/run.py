@@ -22,6 +22,7 @@ from experiments.logger import Logger, step_of
 from experiments.provenance import GitState, command_line, environment
 from experiments.signals import Interrupted, Signals
 from experiments.store.files import list_files
+from experiments.store.heartbeat import TAG, heartbeat
 from experiments.store.location import Store, locate
 from experiments.store.read import read_run
 from experiments.store.write import RunWriter, create_run, open_store
@@ -120,6 +121,7 @@ def start_run(
         "taolu.config": config.name,
         "taolu.seed": str(values["seed"]),
         "taolu.threads": str(threads),
+        TAG: heartbeat(0, None),
     }
     objective = objective_of(module)
     if objective:
@@ -175,19 +177,19 @@ def user_files(config: Config) -> Iterable[Path]:
 def execute(session: Session) -> Result:
     """Fits, and writes how it ended: FINISHED, FAILED with its traceback, or KILLED by a signal."""
     writer, started, cpu = session.writer, time.perf_counter(), time.process_time()
-    logger = Logger(writer)
+    logger = Logger(session.config.name, run=writer)
+    before = read_run(writer.store, writer.run_id).metrics if session.checkpoint else {}
     with ConsoleLog(writer.folder / "console.log"):
         session.say(_opening(session))
         ending = _fit_to_the_end(session, logger)
         seconds = time.perf_counter() - started
-        before = read_run(writer.store, writer.run_id).metrics if session.checkpoint else {}
         spent = {"time/wall_seconds": seconds, "time/cpu_seconds": time.process_time() - cpu}
         logger.log_metrics({key: value + before.get(key, 0.0) for key, value in spent.items()}, ending.step)
-        logger.close()
+        logger.finish(ending.status)
+        logger.close(timeout=10.0 if ending.status == KILLED else 30.0)
         if not session.options.keep.last and ending.status == FINISHED:
             (writer.folder / "checkpoints" / "last.ckpt").unlink(missing_ok=True)
-        writer.finish(ending.status)
-        result = _result(session, ending, seconds)
+        result = _result(session, ending, seconds, {**before, **logger.last})
         session.say(_closing(result))
     return result
 
@@ -270,18 +272,16 @@ def _closing(result: Result) -> str:
     return f"{result.status} {result.name} after {result.seconds:.1f} s; {after}"
 
 
-def _result(session: Session, ending: _Ending, seconds: float) -> Result:
-    """The result, its metrics as the store has them."""
+def _result(session: Session, ending: _Ending, seconds: float, metrics: dict[str, float]) -> Result:
     writer = session.writer
-    record = read_run(writer.store, writer.run_id)
     return Result(
         run_id=writer.run_id,
         name=writer.name,
         experiment=session.config.name,
-        kind=record.kind,
+        kind=writer.tags_before.get("taolu.kind", "run"),
         status=ending.status,
         seconds=seconds,
-        metrics=record.metrics,
+        metrics=metrics,
         artifacts=list_files(writer.folder),
         folder=writer.folder,
         exit_status=ending.exit_status,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import sys
@@ -28,11 +29,18 @@ def fork(function: Callable[..., None], *arguments: Any) -> BaseProcess:
     # A child imports the parent's __main__; Streamlit's AppTest leaves its script there, which cannot be imported.
     main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
     try:
-        process = CONTEXT.Process(target=function, args=arguments)
+        process = CONTEXT.Process(target=_call, args=(function, *arguments))
         process.start()
     finally:
         sys.modules["__main__"] = main
     return process
+
+
+def _call(function: Callable[..., None], *arguments: Any) -> None:
+    try:
+        function(*arguments)
+    finally:
+        atexit._run_exitfuncs()  # which a script's end runs, and multiprocessing does not
 
 
 def _main(arguments: list[str], output: Path) -> None:

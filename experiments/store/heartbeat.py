@@ -17,20 +17,20 @@ from experiments.store.read import RunRecord
 TAG = "taolu.heartbeat"
 
 
+def owner() -> dict[str, Any]:
+    """This process, told apart from every other one of any host and time."""
+    process = psutil.Process()
+    return {"host": socket.gethostname(), "pid": process.pid, "pid_start": process.create_time(), "rank": rank()}
+
+
+def rank() -> int:
+    """Of this process among those that train together, as torchrun, Lightning and SLURM tell it."""
+    return next((int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ), 0)
+
+
 def heartbeat(step: int, total_steps: int | None) -> str:
     """The tag of this process, as JSON."""
-    process = psutil.Process()
-    return json.dumps(
-        {
-            "time": time.time(),
-            "host": socket.gethostname(),
-            "pid": process.pid,
-            "pid_start": process.create_time(),
-            "rank": int(os.environ.get("RANK", "0")),
-            "step": step,
-            "total_steps": total_steps,
-        }
-    )
+    return json.dumps({"time": time.time(), **owner(), "step": step, "total_steps": total_steps})
 
 
 def is_alive(beat: Mapping[str, Any]) -> bool:

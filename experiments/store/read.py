@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.errors import ConfigError, did_you_mean, unknown
 from experiments.store.location import Store
+from experiments.store.names import decode
 from experiments.store.tables import RunRow, Selection, Tables, read_points, read_tables
 
 if TYPE_CHECKING:
@@ -133,8 +134,8 @@ def read_run(store: Store, run_id: str) -> RunRecord:
         started=_moment(row.start),
         ended=_moment(row.end),
         seconds=_seconds(row),
-        params={key: value for _, key, value in tables.params},
-        metrics={key: _number(value, is_nan) for _, key, value, is_nan in tables.metrics},
+        params={decode(key): value for _, key, value in tables.params},
+        metrics={decode(key): _number(value, is_nan) for _, key, value, is_nan in tables.metrics},
         tags=tags,
         note=tags.get(NOTE, ""),
         deleted=row.stage == "deleted",
@@ -164,6 +165,7 @@ def histories(store: Store, run_ids: Sequence[str], keys: Sequence[str] | None =
     value = points["value"].to_numpy(copy=True)
     value[np.abs(value) >= sys.float_info.max] *= np.inf  # MLflow stores infinity as the largest number
     points["value"] = np.where(points["is_nan"], np.nan, value)
+    points["key"] = points["key"].map({key: decode(key) for key in points["key"].unique()})
     starts = _starts(store, run_ids) if len(points) else {}
     points["time"] = (points["timestamp"] - points["run_id"].map(starts).astype(float)) / 1000
     return points[["run_id", "key", "step", "value", "time"]]
@@ -185,7 +187,7 @@ def _spread(rows: Iterable[tuple[str, str, str]], index: dict[str, int]) -> dict
             if column is None:
                 column = columns[key] = [None] * size
             column[i] = value
-    return columns
+    return {decode(key): column for key, column in columns.items()}
 
 
 def _spread_metrics(rows: Iterable[tuple[str, str, float, bool]], index: dict[str, int]) -> dict[str, Any]:
@@ -203,7 +205,7 @@ def _spread_metrics(rows: Iterable[tuple[str, str, float, bool]], index: dict[st
             column[i] = value
         elif i is not None:
             columns.setdefault(key, [nan] * size)
-    arrays = {key: np.array(column, dtype=float) for key, column in columns.items()}
+    arrays = {decode(key): np.array(column, dtype=float) for key, column in columns.items()}
     for array in arrays.values():
         array[np.abs(array) >= sys.float_info.max] *= np.inf
     return arrays
@@ -247,9 +249,10 @@ def _best(store: Store, runs: list[RunRow], rest: str, stage: str) -> str:
     finished = {row.run_id for row in tables.runs if row.status == "FINISHED" and row.kind not in _NOT_MODELS}
     if not finished:
         raise ConfigError(f"experiment '{experiment}' holds no finished run; see what it holds: taolu runs")
-    if metric not in {key for _, key, _, _ in tables.metrics}:
-        raise unknown("metric", metric, (key for _, key, _, _ in tables.metrics))
-    values = {run_id: _number(value, nan) for run_id, key, value, nan in tables.metrics if key == metric}
+    known = {decode(key) for _, key, _, _ in tables.metrics}
+    if metric not in known:
+        raise unknown("metric", metric, known)
+    values = {run_id: _number(value, nan) for run_id, key, value, nan in tables.metrics if decode(key) == metric}
     finite = {key: value for key, value in values.items() if key in finished and isfinite(value)}
     if not finite:
         raise ConfigError(f"no finished run of experiment '{experiment}' has a finite {metric}")

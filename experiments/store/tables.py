@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from experiments.errors import ConfigError
 from experiments.store.location import Store, redact
+from experiments.store.names import encode
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -116,6 +117,7 @@ def read_points(store: Store, run_ids: Sequence[str], keys: Sequence[str] | None
     """Every logged value of the runs, in the order of insertion, by one statement; of all metrics or of `keys`."""
     if not run_ids or (keys is not None and not keys):
         return []
+    keys = None if keys is None else [encode(key) for key in keys]
     if _is_server(store):
         return client_points(store, run_ids, keys)
     with _connection(store) as connection:

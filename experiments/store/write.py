@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
@@ -17,14 +18,15 @@ from typing import TYPE_CHECKING, Any
 from experiments.errors import ConfigError
 from experiments.store.files import write_text
 from experiments.store.location import Store, redact
+from experiments.store.names import encode
+from experiments.store.spool import Point
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# key, value, milliseconds since the epoch, step
-Point = tuple[str, float, int, int]
 BATCH = 1000  # MLflow's limit on metrics a call
 PARAMS = 100  # and on parameters
+LONGEST_PARAM = 6000
 BUSY_MS = 20_000
 
 
@@ -141,23 +143,32 @@ class RunWriter:
         self.store = store
         self.run_id = run_id
         self.client = client
-        self.name = str(client.get_run(run_id).info.run_name)
+        run = client.get_run(run_id)
+        self.name = str(run.info.run_name)
+        self.tags_before = dict(run.data.tags)
         self.folder = store.run_folder(run_id)
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def params(self, values: Mapping[str, Any]) -> None:
-        """Parameters, at their full length up to MLflow's limit of 6,000 characters."""
+        """Parameters, whole: what exceeds MLflow's 6,000 characters lies in params/ and is named by its digest."""
         from mlflow.entities import Param
 
-        items = [Param(key, redact(as_text(value))[:6000]) for key, value in values.items()]
+        items = [Param(encode(key), self._fitting(key, redact(as_text(value)))) for key, value in values.items()]
         for start in range(0, len(items), PARAMS):
             self.client.log_batch(self.run_id, params=items[start : start + PARAMS])
+
+    def _fitting(self, key: str, text: str) -> str:
+        if len(text) <= LONGEST_PARAM:
+            return text
+        name = f"params/{encode(key).replace('/', ':2f:')}.txt"
+        write_text(self.folder / name, text)
+        return f"{len(text)} characters in {name}, sha256 {hashlib.sha256(text.encode()).hexdigest()}"
 
     def metrics(self, points: Iterable[Point]) -> None:
         """Metric values, at most 1,000 a call."""
         from mlflow.entities import Metric
 
-        items = [Metric(key, value, milliseconds, step) for key, value, milliseconds, step in points]
+        items = [Metric(encode(key), value, milliseconds, step) for key, value, milliseconds, step in points]
         for start in range(0, len(items), BATCH):
             self.client.log_batch(self.run_id, metrics=items[start : start + BATCH], synchronous=True)
 

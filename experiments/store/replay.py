@@ -1,0 +1,104 @@
+"""What dead processes left behind, put right: their spools delivered, their runs no longer RUNNING."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.errors import ConfigError
+from experiments.store.heartbeat import TAG, is_alive, owner
+from experiments.store.location import Store
+from experiments.store.read import runs_table
+from experiments.store.spool import Chunk, orphans, read, spool_folder
+
+if TYPE_CHECKING:
+    from experiments.store.write import RunWriter
+
+STALE_SECONDS = 60.0
+GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE")
+
+
+def replay(store: Store) -> int:
+    """Number of values delivered from the spools of dead processes of this host, which are removed.
+
+    Delivering twice does no harm: MLflow keeps equal values once. Whoever comes second finds the lock taken and waits.
+    """
+    if not any(spool_folder(store).glob("*.jsonl")):
+        return 0
+    from filelock import FileLock
+
+    from experiments.store.write import RunWriter, open_store
+
+    delivered = 0
+    with FileLock(spool_folder(store) / ".replay.lock"):
+        for run_id, path in orphans(store):
+            from mlflow.exceptions import MlflowException
+
+            try:
+                delivered += _deliver(RunWriter(store, run_id, open_store(store)), path)
+            except MlflowException as error:
+                if error.error_code in GONE:  # the run was removed for good: keep the values, ask no more
+                    path.rename(path.with_suffix(".orphan"))
+                    continue
+                raise ConfigError(f"spool {path}: not delivered ({error}); it is kept, try again later") from error
+            path.unlink()
+    return delivered
+
+
+def _deliver(writer: RunWriter, path: Path) -> int:
+    start, count = 0, 0
+    while True:
+        chunk = read(path, start, 1000)
+        if chunk.end == start:
+            return count
+        deliver(writer, chunk)
+        start, count = chunk.end, count + len(chunk.points)
+
+
+def deliver(writer: RunWriter, chunk: Chunk) -> None:
+    """A chunk of a spool in the database: values, tags, then the run's end."""
+    writer.metrics(chunk.points)
+    if chunk.tags:
+        writer.tags(chunk.tags)
+    if chunk.status:
+        writer.finish(chunk.status)
+
+
+@dataclass(frozen=True)
+class Dead:
+    """A run that says RUNNING and is not.
+
+    Args:
+        run_id: of the run.
+        name: of the run.
+        reaped: marked FAILED now; otherwise it is stale: on another host, without a heartbeat for a minute.
+    """
+
+    run_id: str
+    name: str
+    reaped: bool
+
+
+def reap(store: Store) -> list[Dead]:
+    """The RUNNING runs nobody runs: those of this host are marked FAILED, others told."""
+    table = runs_table(store)
+    if not len(table) or not (running := table[table["status"] == "RUNNING"]).size:
+        return []
+    from experiments.store.write import RunWriter, open_store
+
+    found = []
+    for run in running.to_dict("records"):
+        text = run.get(f"tags.{TAG}")
+        if not isinstance(text, str):  # not one of ours
+            continue
+        beat = json.loads(text)
+        here = beat.get("host") == owner()["host"]
+        if here and not is_alive(beat):
+            RunWriter(store, run["run_id"], open_store(store)).finish("FAILED")
+            found.append(Dead(run["run_id"], run["name"], True))
+        elif not here and time.time() - beat.get("time", 0.0) > STALE_SECONDS:
+            found.append(Dead(run["run_id"], run["name"], False))
+    return found
