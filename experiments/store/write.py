@@ -43,11 +43,37 @@ def open_store(store: Store) -> MlflowClient:
             if not store.database.exists() or store.database.stat().st_size == 0:
                 _create_database(store)
             _check_database(store)
+    elif store.url.startswith("postgresql"):
+        _create_schema(store)
     return _client(store.url)
+
+
+def _create_schema(store: Store) -> None:
+    """MLflow's tables in PostgreSQL, made by one process while the others, of any machine, wait.
+
+    Raises ConfigError when the server cannot be reached.
+    """
+    from sqlalchemy import create_engine, inspect, text
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        engine = create_engine(store.url)
+        with engine.connect() as connection:
+            if not inspect(connection).has_table("alembic_version"):
+                connection.execute(text("SELECT pg_advisory_lock(7294)"))  # given back when the connection closes
+                _client(store.url).search_experiments(max_results=1)
+        engine.dispose()
+    except (SQLAlchemyError, ImportError) as error:
+        reason = redact(" ".join(str(error).split())[:300])
+        hint = "is the server there, and pip install 'taolu[postgres]' done?"
+        raise ConfigError(f"store {store.label}: cannot be opened ({reason}); {hint}") from error
 
 
 def _client(url: str) -> MlflowClient:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # no request leaves the machine
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # the delivery tries again, and stays stoppable
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     for name in ("mlflow.store.db.utils", "alembic", "mlflow.tracking"):
         logging.getLogger(name).setLevel(logging.WARNING)
