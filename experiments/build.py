@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -25,9 +24,11 @@ from experiments.parser import signature_of
 from experiments.pictures import Pictures
 from experiments.signals import Signals
 from experiments.store.write import RunWriter
-from experiments.trainer import TrainerOptions
+from experiments.trainer import TrainerOptions, steps_of
 from lightning_modules import MODULES
 from lightning_modules.data import DATA
+from lightning_modules.data.image_set import ImageSet
+from lightning_modules.data.loader import EpochLoader
 from lightning_modules.optimizers import SCHEDULES, build
 from lightning_modules.parts import load_class
 
@@ -129,20 +130,17 @@ def _schedule(values: Mapping[str, Any], data: Any) -> dict[str, Any]:
 
 
 def planned_steps(options: TrainerOptions, data: Any) -> int | None:
-    """Steps of the whole run if nothing stops it early; None where only time ends it, or the data has no length."""
-    found = []
-    if options.max_epochs is not None:
-        try:
-            batches = len(data.train_dataloader() if hasattr(data, "train_dataloader") else data)
-        except (TypeError, AttributeError, RuntimeError):
-            batches = 0
-        limit = options.limit_train_batches
-        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-        if batches:
-            found.append(options.max_epochs * math.ceil(batches / options.accumulate_grad_batches))
-    if options.max_steps is not None:
-        found.append(options.max_steps)
-    return min(found) if found else None
+    """Steps of the whole run if nothing stops it early; None where only time ends it, or the data's length is unknown."""
+    return steps_of(options, n_batches(data))
+
+
+def n_batches(data: Any) -> int | None:
+    """Training batches of an epoch; None where the data does not say before it is set up."""
+    train = data[0] if isinstance(data, tuple) else data
+    try:
+        return len(train.train_dataloader() if hasattr(train, "train_dataloader") else train)
+    except Exception:  # noqa: BLE001 - a data module nobody has set up yet may raise anything
+        return None
 
 
 @dataclass(frozen=True)
@@ -175,33 +173,56 @@ class Session:
 def build_trainer(session: Session, logger: Logger) -> pl.Trainer:
     """Lightning's Trainer with our recording, seeding, exact checkpoints and limits."""
     options, folder = session.options, session.writer.folder
-    total = planned_steps(options, session.data)
     objective = objective_of(session.module)
-    recorder = Recorder(logger, total)
+    recorder = Recorder(logger, options)
+    checkpoints = Checkpoints(
+        folder / "checkpoints",
+        session.signals,
+        max_steps=options.max_steps,
+        max_time=options.max_time,
+        every=options.checkpoint_every,
+        keep_best=options.keep.best,
+        monitor=objective,
+        before_save=recorder.gather,
+    )
     ours: list[pl.Callback] = [
         *session.callbacks,
-        Seeds(int(session.config.values["seed"])),
         recorder,
-        Progressing(recorder, session.say, total, objective[0] if objective else None),
+        Progressing(recorder, session.say, objective[0] if objective else None),
         Pictures(folder, options.quality_every),
         *_early_stopping(options, objective, session.say),
-        Checkpoints(
-            folder / "checkpoints",
-            session.signals,
-            max_steps=options.max_steps,
-            max_time=options.max_time,
-            every=options.checkpoint_every,
-            keep_best=options.keep.best,
-            monitor=objective,
-        ),
+        checkpoints,
+        Seeds(int(session.config.values["seed"])),  # last: it puts back what the others' hooks draw in a validation
     ]
     trainer = _lightning_trainer(
         options, profiler=_profiler(options, folder), logger=logger, callbacks=ours, default_root_dir=folder
     )
-    use_exact_loop(trainer)
+    use_exact_loop(trainer, checkpoints)
     if options.compile:
         session.module.compile()
     return trainer
+
+
+def check_session(module: pl.LightningModule, data: Any, options: TrainerOptions) -> None:
+    """Raises ConfigError for what a fit would refuse or do nothing with, before there is a run."""
+    check_trainer(options)
+    _early_stopping(options, objective_of(module), print)
+    if options.gradient_clip_val is not None and not module.automatic_optimization:
+        raise ConfigError(
+            f"trainer.gradient_clip_val: {type(module).__name__} optimises by hand, where Lightning clips nothing; "
+            "call self.clip_gradients in its training_step"
+        )
+    train = data[0] if isinstance(data, tuple) else data
+    if not isinstance(train, ImageSet | EpochLoader):
+        return  # not read yet: its own length is Lightning's to judge
+    count = n_batches(data) or 0
+    limit, interval = options.limit_train_batches, options.val_check_interval
+    if isinstance(limit, float) and int(count * limit) < 1:
+        raise ConfigError(
+            f"trainer.limit_train_batches = {limit}: no batch of {count} is left; at least {1 / count:.2g}"
+        )
+    if isinstance(interval, int) and interval > count:
+        raise ConfigError(f"trainer.val_check_interval = {interval}: an epoch has {count} batches; use at most {count}")
 
 
 def check_trainer(options: TrainerOptions) -> None:

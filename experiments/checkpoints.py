@@ -1,13 +1,14 @@
 """Exact state: checkpoints from which a run goes on as if it had never stopped, to the bit on the same machine.
 
-A checkpoint is always the state after a training batch and before the validation that may follow it. Whoever resumes
-runs that validation again, which changes no weight. (Lightning's own end-of-fit checkpoints count a partly done epoch
-as complete: extending one lost 3 of 15 steps.)
+A checkpoint is the state right after a training batch, before what Lightning does next: the validation that may follow,
+and the end of the epoch. Whoever resumes does that first, hooks and schedulers included. (Lightning's own end-of-fit
+checkpoints count a partly done epoch as complete: extending one lost 3 of 15 steps.)
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -20,18 +21,21 @@ import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.loops.fetchers import _DataFetcher
 from pytorch_lightning.loops.fit_loop import _FitLoop
-from pytorch_lightning.loops.progress import _ReadyCompletedTracker
+from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 
 from experiments.logger import step_of
+from experiments.parser import as_plain
 from experiments.signals import Signals
-from experiments.store.files import atomic_path
+from experiments.store.files import atomic_path, write_text
 from experiments.trainer import seconds
-from lightning_modules.data.loader import EpochLoader
+
+BEST_SCORE = "best.json"  # beside best.ckpt
 
 
 class Seeds(Callback):
-    """torch's global generator as a function of (seed, batch, rank); validation leaves it untouched.
+    """The global generators as a function of (seed, batch, rank); validation leaves them untouched.
 
     Dropout, augmentations and foreign modules then resume exactly although no generator's state is saved.
 
@@ -42,6 +46,10 @@ class Seeds(Callback):
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self._saved: dict[str, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """For what fetches the next batch of a resumed epoch."""
+        self._set(trainer, "fetch", trainer.fit_loop.epoch_loop.batch_progress.current.ready)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """For what fetches the first batch."""
@@ -83,41 +91,74 @@ class Seeds(Callback):
         text = f"{self.seed}/{stream}/{epoch}/{batch}/{trainer.global_rank}"
         value = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "little")
         torch.default_generator.manual_seed(value)  # 1 us; torch.manual_seed, which asks every backend, takes 81
+        np.random.seed(value % 2**32)
+        random.seed(value)
         device = trainer.strategy.root_device
         if device.type == "cuda":
             torch.cuda.default_generators[device.index or 0].manual_seed(value)
 
 
-class ExactFitLoop(_FitLoop):
-    """Lightning's fit loop, resuming a checkpoint of an epoch's last batch at the start of the next epoch.
+class ExactEpochLoop(_TrainingEpochLoop):
+    """Lightning's epoch loop, resuming right after the batch a checkpoint was taken in.
 
-    Lightning 2.6 leaves the epoch's counters half moved there: a second resume from within the next epoch then goes
-    wrong. In the middle of an epoch its own way is exact.
+    Lightning 2.6 itself leaves out the validation due there, the end of the epoch, and plateau schedulers for the rest
+    of the epoch.
     """
 
+    resumed = False
+    at_limit: Callable[[], None] | None = None  # tells the trainer to stop where the session has nothing more to do
+
     def reset(self) -> None:
-        """Puts the counters right before the first epoch of this session."""
-        batches = self.epoch_loop.batch_progress
-        if self.restarting and batches.current.ready >= self.max_batches:
-            for progress in (self.epoch_progress.total, self.epoch_progress.current):
-                vars(progress).update(dict.fromkeys(("started", "processed", "completed"), progress.ready))
-            for loader in self._combined_loader.flattened if self._combined_loader is not None else ():
-                if isinstance(loader, EpochLoader):
-                    loader.load_state_dict({"batch": 0})
-            batches.total.completed = batches.total.ready
-            self.epoch_loop._batches_that_stepped += 1
-            self.restarting = False
-            self._loaded_from_state_dict = False
-            self._resuming_from_checkpoint = False
-            self.epoch_loop._loaded_from_state_dict = False
-        super().reset()
+        """Keeps the counters of a resumed epoch."""
+        if not self.resumed:
+            super().reset()
+            return
+        for progress in (self.batch_progress.total, self.batch_progress.current):
+            progress.completed = progress.ready
+
+    def run(self, data_fetcher: _DataFetcher) -> None:
+        """An epoch; a resumed one begins with what was left to do after its last batch."""
+        if not self.resumed:
+            super().run(data_fetcher)
+            return
+        self.reset()
+        self.on_run_start(data_fetcher)
+        self.resumed = False
+        if self.at_limit is not None:
+            self.at_limit()
+        self.on_advance_end(data_fetcher)
+        while not self.done:
+            try:
+                self.advance(data_fetcher)
+                self.on_advance_end(data_fetcher)
+            except StopIteration:
+                break
+            finally:
+                self.on_iteration_done()
 
 
-def use_exact_loop(trainer: Trainer) -> None:
+class ExactFitLoop(_FitLoop):
+    """Lightning's fit loop around `ExactEpochLoop`."""
+
+    epoch_loop: ExactEpochLoop
+
+    def reset(self) -> None:
+        """Puts the counters where the checkpoint has them: in the middle of an epoch."""
+        if not self.restarting:
+            super().reset()
+            return
+        torch.set_grad_enabled(True)
+        self.update_restart_stage()  # the epoch has begun: no second on_train_epoch_start
+        self.restarting = False
+        self.epoch_loop.resumed = True
+
+
+def use_exact_loop(trainer: Trainer, checkpoints: Checkpoints) -> None:
     """The trainer's fit loop replaced by ours, its limits kept."""
     old = trainer.fit_loop
     loop = ExactFitLoop(trainer, min_epochs=old.min_epochs, max_epochs=old.max_epochs)
-    loop.epoch_loop = old.epoch_loop
+    loop.epoch_loop = ExactEpochLoop(trainer, min_steps=old.epoch_loop.min_steps, max_steps=old.epoch_loop.max_steps)
+    loop.epoch_loop.at_limit = lambda: checkpoints.stop_at_limit(trainer, step_of(trainer) + 1)
     trainer.fit_loop = loop
 
 
@@ -160,6 +201,7 @@ class Checkpoints(Callback):
         every: steps between two saves beside those before each validation; None = only those.
         keep_best: whether best.ckpt is kept.
         monitor: what best is judged by, with "min" or "max"; None = there is no best.
+        before_save: called before each save: what was recorded until then is handed on.
     """
 
     def __init__(
@@ -172,6 +214,7 @@ class Checkpoints(Callback):
         every: int | None,
         keep_best: bool,
         monitor: tuple[str, str] | None,
+        before_save: Callable[[Trainer], None] | None = None,
     ) -> None:
         self.folder = folder
         self.signals = signals
@@ -179,19 +222,19 @@ class Checkpoints(Callback):
         self.max_seconds = seconds(max_time) if max_time else None
         self.every = every
         self.monitor = monitor if keep_best else None
+        self.before_save = before_save
         self.best: float | None = None
         self.seconds = 0.0
         self._started = time.monotonic()
-        self._validation_due = False
+        self._saved = -1
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values: the best so far, seconds trained, and whether a validation follows."""
-        return {"best": self.best, "seconds": self._elapsed(), "validation_due": self._validation_due}
+        """Seconds trained."""
+        return {"seconds": self._elapsed()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The state of the stopped session."""
-        self.best, self.seconds = state_dict["best"], state_dict["seconds"]
-        self._validation_due = state_dict["validation_due"]
+        self.seconds = state_dict["seconds"]
 
     def _elapsed(self) -> float:
         return self.seconds + time.monotonic() - self._started
@@ -199,68 +242,59 @@ class Checkpoints(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Our handlers in front of Lightning's, which would end a run inside an accumulation window."""
         self._started = time.monotonic()
+        score = self.folder / BEST_SCORE
+        if score.exists():  # not in the checkpoint, which is older than the validation that gave it
+            self.best = float(json.loads(score.read_text(encoding="utf-8"))["value"])
         self.signals.install()
         self.signals.check()
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The validation the stopped session did not come to, or did in vain."""
-        if self._validation_due:
-            self._validate(trainer)
-        if self._limit_reached(step_of(trainer)):
-            trainer.should_stop = True
-
-    def _validate(self, trainer: Trainer) -> None:
-        epoch_loop, epochs = trainer.fit_loop.epoch_loop, trainer.fit_loop.epoch_progress.current
-        between_epochs = int(not trainer.fit_loop.restarting)  # its epoch is counted as done: see ExactFitLoop
-        resuming = epoch_loop.val_loop.restarting
-        first_loop_iter = trainer._logger_connector._first_loop_iter
-        epoch_loop.val_loop.restarting = False
-        epoch_loop._batches_that_stepped -= 1  # its values belong to the step and epoch before it
-        _shift(epochs, -between_epochs)
-        trainer.validating = True
-        epoch_loop.val_loop.run()
-        trainer.training = True
-        trainer._logger_connector._first_loop_iter = first_loop_iter
-        epoch_loop._batches_that_stepped += 1
-        _shift(epochs, between_epochs)
-        epoch_loop.val_loop.restarting = resuming
-        self._validation_due = False
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves before a validation, at the limits, at a signal and every `every` steps; never inside a window."""
+        """Saves at the limits, at a signal, every `every` steps and at an epoch's end; never inside a window."""
         if trainer.fit_loop._should_accumulate():
             return
         done = step_of(trainer) + 1
-        limit, signalled = self._limit_reached(done), self.signals.received is not None
-        epoch_loop = trainer.fit_loop.epoch_loop
-        fetcher = trainer.fit_loop._data_fetcher
-        assert fetcher is not None
-        self._validation_due = trainer.enable_validation and epoch_loop._should_check_val_fx(fetcher)
+        self.stop_at_limit(trainer, done)
         periodic = self.every is not None and done % self.every == 0
-        if limit or signalled or periodic or self._validation_due or epoch_loop._num_ready_batches_reached():
+        stopping = trainer.should_stop or self.signals.received is not None
+        if stopping or periodic or trainer.fit_loop.epoch_loop._num_ready_batches_reached():
             self.save(trainer)
-        self._validation_due = False
         self.signals.check()
-        if limit:
-            trainer.should_stop = True
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves the state that is validated."""
+        if not trainer.sanity_checking and not trainer.fit_loop._should_accumulate():
+            self.save(trainer)
 
     def on_validation_batch_end(self, *args: Any, **kwargs: Any) -> None:
         """A validation ends at its next batch too: the state before it is saved already."""
         self.signals.check()
 
-    def _limit_reached(self, done: int) -> bool:
+    def stop_at_limit(self, trainer: Trainer, done: int) -> None:
+        """Tells the trainer to stop when `done` steps, or the time, are all there is."""
         out_of_time = self.max_seconds is not None and self._elapsed() >= self.max_seconds
-        return out_of_time or (self.max_steps is not None and done >= self.max_steps)
+        if out_of_time or (self.max_steps is not None and done >= self.max_steps):
+            trainer.should_stop = True
 
     def save(self, trainer: Trainer) -> None:
-        """last.ckpt, whole or not at all."""
+        """last.ckpt, whole or not at all; once a step."""
+        if self._saved == step_of(trainer):
+            return
+        if self.before_save is not None:
+            self.before_save(trainer)
         if trainer.is_global_zero:
             with atomic_path(self.folder / "last.ckpt") as part:
                 trainer.save_checkpoint(part, weights_only=False)
         else:
             trainer.save_checkpoint(self.folder / "last.ckpt", weights_only=False)  # all ranks take part, one writes
+        self._saved = step_of(trainer)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Hyper-parameters as plain values: a path or an object in them could not be loaded with weights_only."""
+        for key in ("hyper_parameters", "datamodule_hyper_parameters"):
+            if key in checkpoint:
+                checkpoint[key] = as_plain(dict(checkpoint[key]))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """best.ckpt, when the objective is the best so far: a link to the last.ckpt saved before this validation."""
@@ -276,12 +310,8 @@ class Checkpoints(Callback):
             if trainer.is_global_zero and (self.folder / "last.ckpt").exists():
                 with atomic_path(self.folder / "best.ckpt") as part:
                     _link(self.folder / "last.ckpt", part)
-
-
-def _shift(epochs: _ReadyCompletedTracker, count: int) -> None:
-    """Moves the number Lightning gives the current epoch."""
-    for name in ("processed", "completed"):
-        setattr(epochs, name, getattr(epochs, name) + count)
+                score = {"metric": key, "mode": mode, "value": self.best, "step": step_of(trainer)}
+                write_text(self.folder / BEST_SCORE, json.dumps(score))
 
 
 def _link(source: Path, target: Path) -> None:

@@ -18,6 +18,7 @@ import yaml
 
 from experiments.errors import ConfigError, did_you_mean, unknown
 from experiments.parser import Settings, as_plain, build_parser, flatten, parse_settings, signature_of
+from experiments.store.location import redact_value
 from experiments.trainer import TrainerOptions
 from lightning_modules import MODULES, parts
 from lightning_modules.data import DATA
@@ -58,6 +59,10 @@ class Config:
     def with_threads(self, threads: int) -> Config:
         """The same config with the number of threads in force written down."""
         return replace(self, values={**self.values, "threads": threads})
+
+    def redacted(self) -> Config:
+        """The same config as it may be stored: see redact_value."""
+        return replace(self, values=redact_value("", self.values))
 
     def to_yaml(self) -> str:
         """The file that reproduces the run."""
@@ -255,6 +260,7 @@ def resolve(target: str, options: Sequence[str] = (), overrides: Mapping[str, An
     notes: list[str] = []
     name, settings, words = _layered(target, options, overrides, notes)
     classes = _classes(settings)
+    _check_other_classes(words, classes)
     values = parse_settings(build_parser(classes), settings, words, classes)
     _check_values(values)
     resolved: Settings = {part: {"class": spec, **values.get(part, {})} for part, (spec, _) in classes.items()}
@@ -341,6 +347,20 @@ def _classes(settings: Settings) -> dict[str, tuple[str, type[Any]]]:
                 f"remove it, or give {model.__name__}.__init__ a parameter '{part}: dict | None = None'"
             )
     return classes
+
+
+def _check_other_classes(words: Sequence[str], classes: Mapping[str, tuple[str, type[Any]]]) -> None:
+    """Refuses an option that the chosen class of its part lacks and another class of that part has."""
+    for word in words:
+        part, dot, name = word.removeprefix("--").partition("=")[0].partition(".")
+        if not (word.startswith("--") and dot and part in classes) or name in signature_of(classes[part][1]):
+            continue
+        having = [other for other in PARTS[part] if name in OPTION_NAMES(PARTS[part], other)]
+        if having:
+            raise ConfigError(
+                f"unknown option '--{part}.{name}': {part} {classes[part][0]} has no such setting; "
+                f"{', '.join(having)} has: choose it with --{part} {having[0]}"
+            )
 
 
 def _load(part: str, spec: Any) -> tuple[str, type[Any]]:

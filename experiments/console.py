@@ -1,65 +1,16 @@
-"""What a run shows while it trains, and the console.log that keeps what was printed."""
+"""What a run shows while it trains."""
 
 from __future__ import annotations
 
-import re
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from experiments.logger import Recorder, step_of
-from experiments.store.location import redact
-
-ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")
-
-
-class ConsoleLog:
-    """While entered, what the process prints also goes to a file, without colours, redrawn lines and secrets.
-
-    Args:
-        path: appended to.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> ConsoleLog:
-        self._file = self.path.open("a", encoding="utf-8", errors="replace", buffering=1)
-        self._streams = (sys.stdout, sys.stderr)
-        sys.stdout = _Tee(sys.stdout, self._file)
-        sys.stderr = _Tee(sys.stderr, self._file)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        sys.stdout, sys.stderr = self._streams
-        self._file.close()
-
-
-class _Tee:
-    def __init__(self, stream: TextIO, file: TextIO) -> None:
-        self._stream = stream
-        self._file = file
-
-    def write(self, text: str) -> int:
-        count = self._stream.write(text)
-        if not self._file.closed and not (self._stream.isatty() and "\r" in text):
-            self._file.write(redact(ANSI.sub("", text)))
-        return count
-
-    def flush(self) -> None:
-        self._stream.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
 
 
 class Progressing(Callback):
@@ -68,16 +19,12 @@ class Progressing(Callback):
     Args:
         recorder: whose latest values are shown.
         say: prints one line.
-        total_steps: of the whole run; None where only time ends it.
         objective: the quantity shown beside the loss.
     """
 
-    def __init__(
-        self, recorder: Recorder, say: Callable[[str], None], total_steps: int | None, objective: str | None
-    ) -> None:
+    def __init__(self, recorder: Recorder, say: Callable[[str], None], objective: str | None) -> None:
         self.recorder = recorder
         self.say = say
-        self.total_steps = total_steps
         self.objective = objective
         self._bar: Progress | None = None
         self._task = TaskID(0)
@@ -99,7 +46,10 @@ class Progressing(Callback):
             )
             self._bar = Progress(*columns, console=console, transient=True)
             self._task = self._bar.add_task(
-                f"epoch {trainer.current_epoch + 1}", total=self.total_steps, completed=step_of(trainer), values=""
+                f"epoch {trainer.current_epoch + 1}",
+                total=self.recorder.total_steps,
+                completed=step_of(trainer),
+                values="",
             )
             self._bar.start()
 
@@ -121,10 +71,10 @@ class Progressing(Callback):
         start, first = self._started
         done = step_of(trainer) + 1
         spent = time.monotonic() - start
-        of = f"/{self.total_steps}" if self.total_steps else ""
+        of = f"/{self.recorder.total_steps}" if self.recorder.total_steps else ""
         self._line = f"epoch {trainer.current_epoch + 1}  step {done}{of}  {self._values(trainer)}"
-        if self.total_steps and done > first:
-            self._line += f"  left {_duration(spent / (done - first) * (self.total_steps - done))}"
+        if self.recorder.total_steps and done > first:
+            self._line += f"  left {_duration(spent / (done - first) * (self.recorder.total_steps - done))}"
         if time.monotonic() - self._shown > 0.5:
             self._flush_line()
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
-from experiments.build import Say, Session, set_threads
+from experiments.build import Say, Session, check_session, set_threads
 from experiments.config import Config, read_yaml, resolve_trainer
 from experiments.errors import ConfigError
 from experiments.parser import Settings, as_plain, flatten
 from experiments.resume import changes, load_checkpoint, record_resume, refuse_finished, steps_done
-from experiments.run import Label, Result, execute, start_run
+from experiments.run import Label, Result, ending, execute, record_start, start_run
 from experiments.signals import Signals
 from experiments.store.heartbeat import refuse_live
 from experiments.store.location import Store
@@ -47,12 +47,13 @@ def fit(
         threads = set_threads(config.values["threads"])
         config = config.with_threads(threads)
         trainer_options = TrainerOptions.from_config(config.values["trainer"])
+        check_session(module, data, trainer_options)
         if record is None:
             pl.seed_everything(config.values["seed"], verbose=False)
             open_store(store)
             signals.defer()
             label.tags["taolu.door"] = "fit"
-            writer, checkpoint = start_run(store, config, label, module, data, threads), None
+            writer, checkpoint = start_run(store, config, label, module), None
         else:
             refuse_live(record)
             checkpoint = record.folder / "checkpoints" / "last.ckpt"
@@ -61,8 +62,11 @@ def fit(
             refuse_finished(record, changed, steps_done(state))
             signals.defer()
             writer = record_resume(store, record, config, threads, state, changed, say)
-        own = tuple(callbacks)
-        return execute(Session(writer, config, module, data, trainer_options, signals, say, checkpoint, own))
+        with ending(writer):
+            if checkpoint is None:
+                record_start(writer, config, data, threads)
+            own = tuple(callbacks)
+            return execute(Session(writer, config, module, data, trainer_options, signals, say, checkpoint, own))
 
 
 def _check(module: Any, data: Any) -> None:

@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from experiments.store.location import locate
 from experiments.store.spool import Point, Spool, spool_folder
 from experiments.store.write import RunWriter, as_text, create_run
 from experiments.system import SystemMetrics
+from experiments.trainer import TrainerOptions, steps_of
 
 GATHER_STEPS = 50  # steps between two moves of the gathered tensors to the CPU: one move costs as much as one value
 GATHER_SECONDS = 1.0
@@ -217,15 +219,13 @@ class Recorder(Callback):
     where the time goes: `time/data_fraction`, `step`, `validation`, `logging`, and `time/samples_per_second`.
     """
 
-    def __init__(self, logger: Logger | None = None, total_steps: int | None = None) -> None:
+    def __init__(self, logger: Logger | None = None, options: TrainerOptions | None = None) -> None:
         self._given = logger
-        self.total_steps = total_steps
+        self._options = options
+        self.total_steps: int | None = None
         self.latest: dict[str, float] = {}  # what the progress line shows
-        self._steps: list[int] = []
-        self._times: list[int] = []
-        self._rows: list[Tensor] = []
-        self._keys: tuple[str, ...] = ()
-        self._window: list[dict[str, Tensor]] = []
+        self._rows: list[_Row] = []
+        self._window: list[dict[str, Tensor | float]] = []
         self._gathered = time.monotonic()
         self._clock = _Clock()
 
@@ -247,8 +247,12 @@ class Recorder(Callback):
     # -- training ---------------------------------------------------------------------------------------------
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The clocks start."""
+        """The clocks start; how long an epoch is, is known now."""
         self._clock = _Clock()
+        batches = trainer.fit_loop.max_batches
+        if self._options is not None and isinstance(batches, int):
+            # max_batches has limit_train_batches applied
+            self.total_steps = steps_of(replace(self._options, limit_train_batches=1.0), batches)
         self.logger.beat(step_of(trainer), self.total_steps)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -266,24 +270,24 @@ class Recorder(Callback):
             self._window.append(values)
         if self._window and not trainer.fit_loop._should_accumulate():
             self._keep(step_of(trainer), trainer.accumulate_grad_batches)
-        full = len(self._steps) >= GATHER_STEPS
+        full = len(self._rows) >= GATHER_STEPS
         # A clock decides on one process only: ranks would differ and wait for each other for ever.
         late = trainer.world_size == 1 and time.monotonic() - self._gathered > GATHER_SECONDS
-        if self._steps and (full or late):
+        if self._rows and (full or late):
             self.gather(trainer)
         self._clock.enter("data")
 
-    def _values(self, trainer: Trainer, outputs: Any) -> dict[str, Tensor]:
+    def _values(self, trainer: Trainer, outputs: Any) -> dict[str, Tensor | float]:
         if outputs is None:
             return {}
         if not isinstance(outputs, Mapping):
             outputs = {"loss": outputs}
-        values = {}
+        values: dict[str, Tensor | float] = {}
         for key, value in outputs.items():
             if isinstance(value, Tensor) and value.ndim == 0:
                 values[key] = value.detach()
             elif isinstance(value, int | float):
-                values[key] = torch.tensor(float(value))
+                values[key] = float(value)
             else:
                 shape = (
                     f"a tensor of shape {tuple(value.shape)}"
@@ -294,51 +298,37 @@ class Recorder(Callback):
                     f"training_step returned '{key}' as {shape}: only single numbers are recorded; "
                     "return its mean, or leave it out of the returned dictionary"
                 )
-        # Somebody else's module that logs its own loss keeps it.
-        if "loss" in values and "train/loss" in trainer.logged_metrics and "train/loss" not in self._own_keys():
-            del values["loss"]
+        if "loss" in values and any(name.endswith(".train/loss") for name in trainer._results or ()):
+            del values["loss"]  # somebody else's module that logs its own loss keeps it
         return values
 
-    def _own_keys(self) -> set[str]:
-        return {f"train/{key}" for key in self._keys}
-
     def _keep(self, step: int, window: int) -> None:
-        rows, self._window = self._window, []
-        keys = tuple(rows[0])
-        if keys != self._keys:
-            self._hand_on()
-            self._keys = keys
-        if len(rows) == 1 and window == 1:
-            row = torch.stack([rows[0][key].float() for key in keys])
-        else:  # Lightning divides the loss by the window, not the other terms
-            scale = {key: (window if key == "loss" else 1.0) for key in keys}
-            row = torch.stack([torch.stack([r[key].float() for r in rows]).mean() * scale[key] for key in keys])
-        self._steps.append(step)
-        self._times.append(time.time_ns() // 1_000_000)
-        self._rows.append(row)
+        """One row of a window's batches: the mean of each quantity over the batches that have it."""
+        batches, self._window = self._window, []
+        row = batches[0]
+        if len(batches) > 1 or window > 1:
+            row = {}
+            for key in dict.fromkeys(key for batch in batches for key in batch):
+                found = [batch[key] for batch in batches if key in batch]
+                # Lightning divides the loss by the window, not the other terms
+                row[key] = sum(found[1:], found[0]) * ((window if key == "loss" else 1) / len(found))
+        self._rows.append(_Row(step, time.time_ns() // 1_000_000, row))
 
     def gather(self, trainer: Trainer) -> None:
         """Everything kept so far handed to the logger, averaged over ranks. All ranks call this at the same step."""
-        if trainer.world_size > 1 and self._rows:
-            stacked = torch.stack(self._rows)
-            self._rows = list(trainer.strategy.reduce(stacked, reduce_op="mean"))
-        self._hand_on()
+        self._hand_on(trainer)
         if trainer.is_global_zero:
             self.logger.beat(step_of(trainer), self.total_steps)
 
-    def _hand_on(self) -> None:
+    def _hand_on(self, trainer: Trainer | None = None) -> None:
         self._gathered = time.monotonic()
-        if not self._rows:
+        rows, self._rows = self._rows, []
+        if not rows:
             return
-        table = torch.stack(self._rows).tolist()
-        names = [f"train/{key}" for key in self._keys]
-        self.latest.update(zip(names, table[-1], strict=True))
-        points = [
-            (name, value, now, step)
-            for step, now, row in zip(self._steps, self._times, table, strict=True)
-            for name, value in zip(names, row, strict=True)
-        ]
-        self._steps, self._times, self._rows = [], [], []
+        values = _numbers([value for row in rows for value in row.values.values()], trainer)
+        places = ((row, f"train/{key}") for row in rows for key in row.values)
+        points = [(name, value, row.milliseconds, row.step) for (row, name), value in zip(places, values, strict=True)]
+        self.latest.update((name, value) for name, value, _, _ in points[-len(rows[-1].values) :])
         self.logger.record(points)
 
     # -- borders ----------------------------------------------------------------------------------------------
@@ -370,6 +360,30 @@ class Recorder(Callback):
         killed = isinstance(exception, KeyboardInterrupt | SystemExit | SIGTERMException)
         self.logger.ending = "KILLED" if killed else "FAILED"
         self._hand_on()
+
+
+@dataclass(frozen=True)
+class _Row:
+    step: int
+    milliseconds: int
+    values: dict[str, Tensor | float]
+
+
+def _numbers(values: list[Tensor | float], trainer: Trainer | None) -> list[float]:
+    """The values as numbers, those on a device moved at once; with several processes the mean over them."""
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    wide = any(tensor.dtype in (torch.float64, torch.int64) for tensor in tensors)
+    moved: list[float] = []
+    if tensors:
+        device = next((tensor.device for tensor in tensors if tensor.device.type != "cpu"), tensors[0].device)
+        kind = torch.float64 if wide and device.type != "mps" else torch.float32  # Apple's GPU has no float64
+        moved = torch.stack([tensor.to(device, kind) for tensor in tensors]).tolist()
+    numbers = iter(moved)
+    found = [next(numbers) if isinstance(value, Tensor) else value for value in values]
+    if trainer is not None and trainer.world_size > 1:
+        table = torch.tensor(found, dtype=torch.float64, device=trainer.strategy.root_device)
+        found = trainer.strategy.reduce(table, reduce_op="mean").tolist()
+    return found
 
 
 class _Clock:

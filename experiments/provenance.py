@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import platform
 import re
@@ -10,12 +11,18 @@ import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SOURCE_SUFFIXES = (".py", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".sh", ".txt", ".md", ".ipynb", ".c", ".cpp", ".cu")
-UNTRACKED_BYTES = 1_000_000
+from experiments.store.files import list_files
+
+SOURCE_SUFFIXES = (".py", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".sh", ".ipynb", ".c", ".cpp", ".cu")
+UNTRACKED_BYTES = 1_000_000  # of one file
+UNTRACKED_TOTAL_BYTES = 10_000_000
+UNTRACKED_FILES = 200
+COMPARED = ("git_commit", "python", "platform", "host", "processor", "threads", "gpus", "cuda")
 
 
 def packages() -> dict[str, str]:
@@ -63,28 +70,103 @@ def command_line() -> str:
 
 
 class GitState:
-    """The working directory's repository: commit, uncommitted changes, and source files git does not know yet.
+    """A repository: commit, uncommitted changes, and source files git does not know yet.
 
     Args:
         folder: a folder of the repository. Outside a repository, or without git, everything is empty.
+        exclude: the store's folder: what runs wrote is nobody's source.
+
+    Attributes: `untracked`, text by path in the repository, of files under 1 MB until 200 files or 10 MB are reached;
+    `untracked_left_out`, how many source files that leaves out.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, exclude: Path | None = None) -> None:
         self.top = _git(folder, "rev-parse", "--show-toplevel").strip()
         self.commit = _git(folder, "rev-parse", "HEAD").strip() if self.top else ""
         self.patch = _git(folder, "diff", "HEAD", "--binary") if self.commit else ""
+        self.untracked: dict[str, str] = {}
+        self.untracked_left_out = 0
+        room = UNTRACKED_TOTAL_BYTES
+        for name in self._untracked_sources(exclude):
+            size = Path(self.top, name).stat().st_size
+            if size < UNTRACKED_BYTES and size <= room and len(self.untracked) < UNTRACKED_FILES:
+                self.untracked[name] = Path(self.top, name).read_text(encoding="utf-8", errors="replace")
+                room -= size
+            else:
+                self.untracked_left_out += 1
 
-    @property
-    def untracked(self) -> Mapping[str, str]:
-        """Text of the untracked source files under 1 MB, by their path in the repository."""
+    def _untracked_sources(self, exclude: Path | None) -> list[str]:
         if not self.top:
-            return {}
-        found = {}
-        for name in _git(Path(self.top), "ls-files", "--others", "--exclude-standard", "-z").split("\0"):
-            path = Path(self.top, name)
-            if name and path.suffix in SOURCE_SUFFIXES and path.is_file() and path.stat().st_size < UNTRACKED_BYTES:
-                found[name] = path.read_text(encoding="utf-8", errors="replace")
-        return found
+            return []
+        store = exclude.resolve() if exclude else None
+        names = _git(Path(self.top), "ls-files", "--others", "--exclude-standard", "-z").split("\0")
+        paths = {name: Path(self.top, name) for name in names if name}
+        return [
+            name
+            for name, path in paths.items()
+            if path.suffix in SOURCE_SUFFIXES and path.is_file()
+            if store is None or not path.resolve().is_relative_to(store)
+        ]
+
+
+def repositories(folders: Iterable[Path], exclude: Path) -> list[GitState]:
+    """The distinct repositories the folders lie in, in order; a folder outside of any has none."""
+    states: dict[str, GitState] = {}
+    for folder in dict.fromkeys(folders):
+        top = _git(folder, "rev-parse", "--show-toplevel").strip()
+        if top and top not in states:
+            states[top] = GitState(folder, exclude)
+    return list(states.values())
+
+
+def code_files(states: Iterable[GitState]) -> dict[str, str]:
+    """Name and text of the artifacts that keep the repositories: git.patch and untracked/, then git-2.patch and so on."""
+    files = {}
+    for number, state in enumerate(states, 1):
+        mark = "" if number == 1 else f"-{number}"
+        if state.patch:
+            files[f"git{mark}.patch"] = state.patch
+        files |= {f"untracked{mark}/{name}": text for name, text in state.untracked.items()}
+    return files
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a run's folder says of its code and machine.
+
+    Args:
+        environment: env.json.
+        code: text of the patches and source files, by name.
+    """
+
+    environment: Mapping[str, Any]
+    code: Mapping[str, str]
+
+
+def read_origin(folder: Path) -> Origin:
+    """The origin kept in a run's folder; a run that kept none has an empty one."""
+    env = folder / "env.json"
+    names = [name for name in list_files(folder) if re.match(r"git(-\d+)?\.patch$|code/|untracked(-\d+)?/", name)]
+    return Origin(
+        json.loads(env.read_text(encoding="utf-8")) if env.is_file() else {},
+        {name: (folder / name).read_text(encoding="utf-8") for name in names},
+    )
+
+
+def differences(first: Origin, second: Origin) -> list[str]:
+    """What differs between two runs, or two sessions of one, in a few words each."""
+    before, after = first.environment, second.environment
+    found = [f"{key} {before.get(key)} -> {after.get(key)}" for key in COMPARED if before.get(key) != after.get(key)]
+    names = sorted({*first.code, *second.code}, key=lambda name: ("/" in name, name))
+    found += [f"{name} changed" for name in names if first.code.get(name) != second.code.get(name)]
+    old, new = before.get("packages", {}), after.get("packages", {})
+    changed = [
+        f"{name} {old.get(name)} -> {new.get(name)}" for name in sorted({*old, *new}) if old.get(name) != new.get(name)
+    ]
+    if changed:
+        more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+        found.append(f"packages: {', '.join(changed[:5])}{more}")
+    return found
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from experiments.build import Say
-from experiments.config import resolve
-from experiments.resume import stored_config
+from experiments.errors import ConfigError
+from experiments.provenance import differences, read_origin
+from experiments.resume import differing, stored_and_given
 from experiments.run import Label, Result, run, silent
-from experiments.store.files import list_files
 from experiments.store.location import Store, locate
 from experiments.store.read import RunRecord, find_run, history, read_run
 
@@ -50,16 +50,35 @@ class Comparison:
 
 
 def rerun(
-    handle: str, *, store: Store | None = None, label: Label | None = None, say: Say | None = None
+    handle: str,
+    options: Sequence[str] = (),
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    store: Store | None = None,
+    label: Label | None = None,
+    say: Say | None = None,
 ) -> tuple[Result, Comparison]:
     """A new run of the stored config with its recorded threads, and its comparison with the first.
 
-    Raises ConfigError when there is no such run or it has no config.
+    Args:
+        handle: id prefix, name, last, ...
+        options: command-line words: what the first run kept secret, given again.
+        overrides: the same from Python, dotted keys to values.
+        store: default as everywhere.
+        label: of the new run.
+        say: prints one line.
+
+    Raises ConfigError when there is no such run, it has no config, or an option changes it.
     """
     say = say or silent
     store = store or locate()
     record = read_run(store, find_run(store, handle))
-    config = resolve(str(stored_config(record)))
+    old, config = stored_and_given(record, options, overrides)
+    for key, (before, after) in differing(old, config.flat()).items():
+        raise ConfigError(
+            f"{key}: {before} in the run, now {after}; rerun repeats a run as it was; to change it: "
+            f"taolu run {record.folder / 'config.yaml'} --{key} {after}"
+        )
     label = label or Label()
     label.tags["taolu.rerun_of"] = record.run_id
     result = run(config, store=store, label=label, say=say)
@@ -102,22 +121,7 @@ def _equal(a: float | None, b: float | None) -> bool:
 
 
 def _causes(first: RunRecord, second: RunRecord) -> list[str]:
-    before, after = _environment(first), _environment(second)
-    causes = [
-        f"{key} {before.get(key)} -> {after.get(key)}"
-        for key in ("git_commit", "python", "platform", "host", "processor", "threads", "gpus", "cuda")
-        if before.get(key) != after.get(key)
-    ]
-    files = ["git.patch", *sorted({*_code(first), *_code(second)})]
-    causes += [f"{name} changed" for name in files if _text(first, name) != _text(second, name)]
-    old, new = before.get("packages", {}), after.get("packages", {})
-    changed = [
-        f"{name} {old.get(name)} -> {new.get(name)}" for name in sorted({*old, *new}) if old.get(name) != new.get(name)
-    ]
-    if changed:
-        causes.append(
-            f"packages: {', '.join(changed[:5])}" + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
-        )
+    causes = differences(read_origin(first.folder), read_origin(second.folder))
     if first.tags.get("taolu.data_digest") != second.tags.get("taolu.data_digest"):
         causes.append("the data's digest differs")
     resumed = [key for key in first.tags if key.startswith("resume.")]
@@ -128,18 +132,3 @@ def _causes(first: RunRecord, second: RunRecord) -> list[str]:
     ):
         causes.append("the first run changed its devices when it was resumed")
     return causes
-
-
-def _environment(record: RunRecord) -> Mapping[str, Any]:
-    text = _text(record, "env.json")
-    found: Mapping[str, Any] = json.loads(text) if text else {}
-    return found
-
-
-def _code(record: RunRecord) -> list[str]:
-    return [name for name in list_files(record.folder) if name.startswith(("code/", "untracked/"))]
-
-
-def _text(record: RunRecord, name: str) -> str:
-    path = record.folder / name
-    return path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from experiments.build import Say, Session, build_parts, set_threads
+from experiments.build import Say, Session, build_parts, check_session, set_threads
 from experiments.config import Config, resolve
 from experiments.errors import ConfigError
-from experiments.run import Result, execute, record_session, silent
+from experiments.run import Result, ending, execute, record_session, silent
 from experiments.signals import Signals
 from experiments.store.heartbeat import TAG, heartbeat, refuse_live
 from experiments.store.location import Store, locate
@@ -51,11 +51,13 @@ def resume(
         refuse_finished(record, changed, steps_done(state))
         threads = set_threads(config.values["threads"])
         module, data = build_parts(config)
+        trainer_options = TrainerOptions.from_config(config.values["trainer"])
+        check_session(module, data, trainer_options)
         open_store(store)
         signals.defer()
         writer = record_resume(store, record, config, threads, state, changed, say)
-        trainer_options = TrainerOptions.from_config(config.values["trainer"])
-        return execute(Session(writer, config, module, data, trainer_options, signals, say, checkpoint))
+        with ending(writer):
+            return execute(Session(writer, config, module, data, trainer_options, signals, say, checkpoint))
 
 
 def record_resume(

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import traceback
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from torch.utils.data import DataLoader, IterableDataset
 
-from experiments.build import Say, Session, build_parts, build_trainer, check_trainer, objective_of, quiet, set_threads
+from experiments.build import Say, Session, build_parts, build_trainer, check_session, objective_of, quiet, set_threads
+from experiments.capture import ConsoleLog
 from experiments.config import Config
-from experiments.console import ConsoleLog
 from experiments.errors import ConfigError
 from experiments.logger import Logger, step_of
 from experiments.provenance import GitState, command_line, environment
 from experiments.signals import Interrupted, Signals
 from experiments.store.files import list_files
-from experiments.store.heartbeat import TAG, heartbeat
+from experiments.store.heartbeat import TAG, heartbeat, rank
 from experiments.store.location import Store, locate
 from experiments.store.read import read_run
 from experiments.store.write import RunWriter, create_run, open_store
 from experiments.trainer import TrainerOptions
+from lightning_modules.data.image_set import ImageSet
 from lightning_modules.data.resumable import Resumable
 
+RUN_OF_RANK_ZERO = "TAOLU_RUN"  # tells the processes Lightning starts which run they belong to
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
 
 
@@ -97,30 +102,46 @@ def run(config: Config, *, store: Store | None = None, label: Label | None = Non
         module, data = build_parts(config)
         config = config.with_threads(threads)
         options = TrainerOptions.from_config(config.values["trainer"])
-        check_trainer(options)
+        check_session(module, data, options)
         store = store or locate()
         open_store(store)
         signals.defer()
-        writer = start_run(store, config, label or Label(), module, data, threads)
-        for note in config.notes:
-            say(note)
-        return execute(Session(writer, config, module, data, options, signals, say))
+        writer = start_run(store, config, label or Label(), module)
+        with ending(writer):
+            record_start(writer, config, data, threads)
+            for note in config.notes:
+                say(note)
+            return execute(Session(writer, config, module, data, options, signals, say))
+
+
+@contextmanager
+def ending(writer: RunWriter) -> Iterator[None]:
+    """Whatever is raised inside, the run does not stay RUNNING; other processes of the run find it while this lasts."""
+    os.environ[RUN_OF_RANK_ZERO] = writer.run_id
+    try:
+        yield
+    except BaseException as error:
+        if rank() == 0:
+            writer.finish(KILLED if isinstance(error, Interrupted | KeyboardInterrupt) else FAILED)
+        raise
+    finally:
+        os.environ.pop(RUN_OF_RANK_ZERO, None)
 
 
 # ---- recording ------------------------------------------------------------------------------------------------------
 
 
-def start_run(
-    store: Store, config: Config, label: Label, module: pl.LightningModule, data: Any, threads: int
-) -> RunWriter:
-    """A new run with everything known before its first step: config, parameters, code, machine, data."""
+def start_run(store: Store, config: Config, label: Label, module: pl.LightningModule) -> RunWriter:
+    """A new run; on a process that rank zero has started, the run rank zero made."""
+    if rank() > 0 and RUN_OF_RANK_ZERO in os.environ:
+        return RunWriter(store, os.environ[RUN_OF_RANK_ZERO], open_store(store))
     values = config.values
     tags = {
         **label.tags,
         "taolu.kind": label.kind,
         "taolu.config": config.name,
         "taolu.seed": str(values["seed"]),
-        "taolu.threads": str(threads),
+        "taolu.threads": str(values["threads"]),
         TAG: heartbeat(0, None),
     }
     objective = objective_of(module)
@@ -128,12 +149,17 @@ def start_run(
         tags["taolu.objective"] = " ".join(objective)
     if label.note:
         tags["mlflow.note.content"] = label.note
-    writer = create_run(store, config.name, label.name, tags)
+    return create_run(store, config.name, label.name, tags)
+
+
+def record_start(writer: RunWriter, config: Config, data: Any, threads: int) -> None:
+    """Everything known before the first step: config, parameters, code, machine, data."""
+    if rank() > 0:
+        return
     writer.text("config.yaml", config.to_yaml())
     writer.params(config.flat())
     _record_data(writer, data)
     record_session(writer, config, threads)
-    return writer
 
 
 def _record_data(writer: RunWriter, data: Any) -> None:
@@ -159,7 +185,7 @@ def record_session(writer: RunWriter, config: Config, threads: int) -> None:
     for name, text in git.untracked.items():
         writer.text(f"untracked/{name}", text)
     for file in user_files(config):
-        writer.text(f"code/{file.name}", file.read_text(encoding="utf-8"))
+        writer.text(f"code/{file.name}", file.read_text(encoding="utf-8", errors="replace"))
     writer.tags({"taolu.git_commit": git.commit} if git.commit else {})
 
 
@@ -182,6 +208,7 @@ def execute(session: Session) -> Result:
     with ConsoleLog(writer.folder / "console.log"):
         session.say(_opening(session))
         ending = _fit_to_the_end(session, logger)
+        session.signals.ignore()  # what is left is writing down how it ended
         seconds = time.perf_counter() - started
         spent = {"time/wall_seconds": seconds, "time/cpu_seconds": time.process_time() - cpu}
         logger.log_metrics({key: value + before.get(key, 0.0) for key, value in spent.items()}, ending.step)
@@ -212,38 +239,50 @@ def _fit_to_the_end(session: Session, logger: Logger) -> _Ending:
         ending = _Ending(FINISHED)
     except Interrupted as stop:
         ending = _Ending(KILLED, stop.exit_status)
-    except (KeyboardInterrupt, SystemExit):
+    except KeyboardInterrupt:
         ending = _Ending(KILLED, 130)
-    except Exception as failure:  # noqa: BLE001 - whatever the user's code raises is the run's end, not ours
+    except (Exception, SystemExit) as failure:  # noqa: BLE001 - whatever the user's code raises is the run's end
         ending = _Ending(FAILED, 1, f"{type(failure).__name__}: {failure}")
         _record_failure(session, failure)
     return replace(ending, step=max(step_of(trainer) - 1, 0) if trainer else 0)
 
 
 def _fit(trainer: pl.Trainer, session: Session) -> None:
-    data, seed = session.data, int(session.config.values["seed"])
+    data, module = session.data, session.module
     path, plain = (session.checkpoint, True) if session.checkpoint else (None, None)
-    with warnings.catch_warnings():
+    owner = data if isinstance(data, pl.LightningDataModule) else module if data is None else None
+    with warnings.catch_warnings(), _resuming_exactly(owner, trainer, session):
         quiet()
         if isinstance(data, pl.LightningDataModule):
-            if trainer.world_size == 1 and not hasattr(data, "digest"):
-                original = data.train_dataloader
-                data.train_dataloader = lambda: _resumable(original(), trainer, seed)  # type: ignore[method-assign]
-            trainer.fit(session.module, datamodule=data, ckpt_path=path, weights_only=plain)
+            trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=plain)
         else:
             train, validation = data if isinstance(data, tuple) else (data, None)
-            train = _resumable(train, trainer, seed) if train is not None else None
-            trainer.fit(session.module, train, validation, ckpt_path=path, weights_only=plain)
+            train = _resumable(train, trainer, session)
+            trainer.fit(module, train, validation, ckpt_path=path, weights_only=plain)
 
 
-def _resumable(loader: Any, trainer: pl.Trainer, seed: int) -> Any:
-    """Somebody else's loader, resuming exactly; one that keeps its own state, or has no length, as it is."""
-    if trainer.world_size > 1 or hasattr(loader, "state_dict") or not hasattr(loader, "__len__"):
+@contextmanager
+def _resuming_exactly(owner: Any, trainer: pl.Trainer, session: Session) -> Iterator[None]:
+    """The training loader of a data module, or of a module that brings its own, made to resume while this lasts."""
+    original = getattr(owner, "train_dataloader", None)
+    if original is None or isinstance(owner, ImageSet) or trainer.world_size > 1:
+        yield
+        return
+    owner.train_dataloader = lambda: _resumable(original(), trainer, session)
+    try:
+        yield
+    finally:
+        del owner.train_dataloader
+
+
+def _resumable(loader: Any, trainer: pl.Trainer, session: Session) -> Any:
+    """A plain DataLoader, resuming exactly; any other loader as it is."""
+    if trainer.world_size > 1 or not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return loader
-    return Resumable(loader, seed)
+    return Resumable(loader, int(session.config.values["seed"]), session.options.limit_train_batches)
 
 
-def _record_failure(session: Session, failure: Exception) -> None:
+def _record_failure(session: Session, failure: BaseException) -> None:
     text = "".join(traceback.format_exception(failure))
     session.writer.text("traceback.txt", text)
     frames = [frame for frame in traceback.extract_tb(failure.__traceback__) if "site-packages" not in frame.filename]

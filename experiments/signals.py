@@ -37,6 +37,7 @@ class Signals:
     def __init__(self) -> None:
         self.received: int | None = None
         self._deferred = False
+        self._ignored = False
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> Signals:
@@ -64,12 +65,18 @@ class Signals:
         """From here on a run exists: signals wait for a border, where its state can be kept."""
         self._deferred = True
 
+    def ignore(self) -> None:
+        """From here on nothing is interrupted: the run's end is being written down."""
+        self._ignored = True
+
     def check(self) -> None:
         """Raises Interrupted when a signal has come."""
         if self.received is not None:
             raise Interrupted(self.received)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self._ignored:
+            return
         again = self.received is not None and signum == signal.SIGINT
         self.received = signum
         if again or not self._deferred:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -159,6 +160,18 @@ def _check_share(name: str, value: float, *, allow_zero: bool) -> None:
         raise ValueError(f"trainer.{name} = {value}: a share lies in (0, 1]; a whole number counts batches")
     if value < 0 or (value == 0 and not allow_zero):
         raise ValueError(f"trainer.{name} = {value}: must be greater than 0")
+
+
+def steps_of(options: TrainerOptions, n_batches: int | None) -> int | None:
+    """Steps of a whole run over epochs of `n_batches` batches if nothing stops it early; None where that is unknown."""
+    found = []
+    if options.max_epochs is not None and n_batches:
+        limit = options.limit_train_batches
+        used = min(n_batches, limit) if isinstance(limit, int) else int(n_batches * limit)
+        found.append(options.max_epochs * math.ceil(used / options.accumulate_grad_batches))
+    if options.max_steps is not None:
+        found.append(options.max_steps)
+    return min(found) if found else None
 
 
 def seconds(text: str) -> float:

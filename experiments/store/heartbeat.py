@@ -15,6 +15,7 @@ from experiments.errors import ConfigError
 from experiments.store.read import RunRecord
 
 TAG = "taolu.heartbeat"
+STALE_SECONDS = 60.0  # without a beat for so long, a run on another host is taken for dead
 
 
 def owner() -> dict[str, Any]:
@@ -43,10 +44,26 @@ def is_alive(beat: Mapping[str, Any]) -> bool:
         return False
 
 
+def is_dead(beat: Mapping[str, Any]) -> bool:
+    """Whether the process of a heartbeat was on this host and is gone."""
+    return beat.get("host") == socket.gethostname() and not is_alive(beat)
+
+
+def is_stale(beat: Mapping[str, Any]) -> bool:
+    """Whether a heartbeat of another host is too old for a live run."""
+    return beat.get("host") != socket.gethostname() and time.time() - float(beat.get("time", 0.0)) > STALE_SECONDS
+
+
 def refuse_live(record: RunRecord) -> None:
-    """Raises ConfigError when the run's own process is still at work."""
+    """Raises ConfigError when the run's own process is still at work, as far as can be known."""
     beat = json.loads(record.tags.get(TAG, "{}"))
-    if record.status == "RUNNING" and is_alive(beat):
+    if record.status != "RUNNING" or not beat or is_dead(beat) or is_stale(beat):
+        return
+    if is_alive(beat):
         raise ConfigError(
             f"run {record.run_id[:8]} is running (process {beat['pid']}); stop it first: kill {beat['pid']}"
         )
+    raise ConfigError(
+        f"run {record.run_id[:8]} is running on {beat.get('host')} (process {beat.get('pid')}), which was heard of "
+        f"{max(time.time() - beat['time'], 0):.0f} s ago; stop it there, or wait until it was silent for a minute"
+    )

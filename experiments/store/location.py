@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from experiments.errors import ConfigError
 
 DATABASE = "mlflow.db"
+HIDDEN = "***"  # stands where a secret was
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,14 @@ def _nearest(start: Path) -> Path:
     return start / "mlruns"
 
 
-_NAME = r"[\w.-]*(?:token|password|passwd|secret|api[_-]?key|access[_-]?key)"
+# Of a vocabulary, not of a login: pad_token, max_token.
+_VOCABULARY = "pad|eos|bos|unk|sep|cls|max|min|end|mask|stop|next|last|start"
+_NOT_VOCABULARY = "".join(rf"(?<!\b{word}[_-])(?<![._-]{word}[_-])" for word in _VOCABULARY.split("|"))
+_NUMBER = r"-?\d[\d_]*(?:\.\d*)?(?:[eE][+-]?\d+)?"
+_NOT_A_NUMBER = rf"(?![\"']?[\s=:]+[\"']?{_NUMBER}[\"']?(?:[\s,;&)\]}}]|$))"  # token 1024 counts; a password may be digits
+_NAME = (
+    rf"[\w.-]*(?:{_NOT_VOCABULARY}token{_NOT_A_NUMBER}|password|passwd|secret|api[_-]?key|access[_-]?key)"
+)
 _SECRETS = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -107,3 +117,26 @@ def redact(text: str) -> str:
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return text
+
+
+def redact_value(key: str, value: Any) -> Any:
+    """The value as it may be stored under its key: a secret text is ***, numbers stay, mappings and lists by their items.
+
+    >>> redact_value("model.api_key", "hunter2x9"), redact_value("model.pad_token", 50256)
+    ('***', 50256)
+    """
+    if isinstance(value, Mapping):
+        return {name: redact_value(str(name), item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact_value(key, item) for item in value]
+    if not isinstance(value, str):
+        return value
+    return HIDDEN if value and _is_secret(key, value) else redact(value)
+
+
+def _is_secret(key: str, value: str) -> bool:
+    """Whether a text under such a key is a secret: by the key's last word, but for numbers and words of a vocabulary."""
+    words = re.split(r"[._-]", key.lower())
+    if words[-1] == "token":
+        return words[-2:-1] not in [[word] for word in _VOCABULARY.split("|")] and not re.fullmatch(_NUMBER, value)
+    return words[-1] in ("password", "passwd", "secret") or bool(re.search(r"(?i)(api|access)[_-]?key$", key))

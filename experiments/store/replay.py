@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.errors import ConfigError
-from experiments.store.heartbeat import TAG, is_alive, owner
+from experiments.store.heartbeat import TAG, is_dead, is_stale
 from experiments.store.location import Store
 from experiments.store.read import runs_table
 from experiments.store.spool import Chunk, orphans, read, spool_folder
@@ -17,7 +16,6 @@ from experiments.store.spool import Chunk, orphans, read, spool_folder
 if TYPE_CHECKING:
     from experiments.store.write import RunWriter
 
-STALE_SECONDS = 60.0
 GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE")
 
 
@@ -95,10 +93,9 @@ def reap(store: Store) -> list[Dead]:
         if not isinstance(text, str):  # not one of ours
             continue
         beat = json.loads(text)
-        here = beat.get("host") == owner()["host"]
-        if here and not is_alive(beat):
+        if is_dead(beat):
             RunWriter(store, run["run_id"], open_store(store)).finish("FAILED")
             found.append(Dead(run["run_id"], run["name"], True))
-        elif not here and time.time() - beat.get("time", 0.0) > STALE_SECONDS:
+        elif is_stale(beat):
             found.append(Dead(run["run_id"], run["name"], False))
     return found

@@ -221,7 +221,7 @@ def _has_schema(connection: Connection, store: Store) -> bool:
             " name another store, or wait if it is being created"
         )
     revision = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-    known = known_revisions()
+    _, known = schema_revisions()
     if known and revision not in known:
         version = importlib.metadata.version("mlflow")
         raise ConfigError(
@@ -232,14 +232,22 @@ def _has_schema(connection: Connection, store: Store) -> bool:
 
 
 @lru_cache(maxsize=1)
-def known_revisions() -> frozenset[str]:
-    """The schema revisions that the installed MLflow knows, read from its files: importing it costs 1.6 CPU-s."""
+def schema_revisions() -> tuple[str, frozenset[str]]:
+    """The newest revision of MLflow's schema and all that the installed MLflow knows.
+
+    Read from its files: importing it costs 1.6 CPU-s.
+    """
     spec = importlib.util.find_spec("mlflow")
     if spec is None or not spec.submodule_search_locations:
-        return frozenset()
+        return "", frozenset()
     folder = Path(spec.submodule_search_locations[0]) / "store" / "db_migrations" / "versions"
-    texts = (path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
-    return frozenset(name for text in texts for name in re.findall(r"^revision = ['\"](\w+)['\"]", text, re.MULTILINE))
+    known: set[str] = set()
+    below: set[str] = set()
+    for path in folder.glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        known.update(re.findall(r"^revision(?:: str)? = [\"'](\w+)[\"']", text, re.MULTILINE))
+        below.update(re.findall(r"^down_revision(?:: [\w\[\] |]+)? = [\"'](\w+)[\"']", text, re.MULTILINE))
+    return next(iter(known - below), ""), frozenset(known)
 
 
 def _failure(store: Store, error: Exception) -> ConfigError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import re
 import sqlite3
 import tempfile
 import time
@@ -17,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.errors import ConfigError
 from experiments.store.files import write_text
-from experiments.store.location import Store, redact
+from experiments.store.location import Store, redact, redact_value
 from experiments.store.names import encode
 from experiments.store.spool import Point
+from experiments.store.tables import schema_revisions
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -89,6 +89,11 @@ def _check_folder(store: Store) -> None:
         store.artifacts.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=store.folder):
             pass
+    except FileNotFoundError as error:  # its parents were to be made too: a folder of the system's, such as /proc
+        place = next(folder for folder in store.folder.parents if folder.is_dir())
+        raise ConfigError(
+            f"store {store.folder}: {place} takes no new folder; choose another with --store DIR"
+        ) from error
     except OSError as error:
         raise ConfigError(
             f"store {store.folder}: cannot be written ({error.strerror}); choose another with --store DIR"
@@ -139,23 +144,6 @@ def _check_database(store: Store) -> None:
         )
 
 
-def schema_revisions() -> tuple[str, set[str]]:
-    """The newest revision of MLflow's schema and all that the installed MLflow knows, without importing it."""
-    from importlib.util import find_spec
-
-    spec = find_spec("mlflow")
-    assert spec is not None
-    assert spec.origin is not None
-    known: set[str] = set()
-    below: set[str] = set()
-    for path in (Path(spec.origin).parent / "store/db_migrations/versions").glob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        known.update(re.findall(r"^revision(?:: str)? = [\"'](\w+)[\"']", text, re.MULTILINE))
-        below.update(re.findall(r"^down_revision(?:: [\w\[\] |]+)? = [\"'](\w+)[\"']", text, re.MULTILINE))
-    heads = known - below
-    return (heads.pop() if heads else "", known)
-
-
 class RunWriter:
     """One run being recorded.
 
@@ -179,7 +167,7 @@ class RunWriter:
         """Parameters, whole: what exceeds MLflow's 6,000 characters lies in params/ and is named by its digest."""
         from mlflow.entities import Param
 
-        items = [Param(encode(key), self._fitting(key, redact(as_text(value)))) for key, value in values.items()]
+        items = [Param(encode(key), self._fitting(key, as_text(redact_value(key, value)))) for key, value in values.items()]
         for start in range(0, len(items), PARAMS):
             self.client.log_batch(self.run_id, params=items[start : start + PARAMS])
 
@@ -202,7 +190,7 @@ class RunWriter:
         """Tags, set or replaced."""
         from mlflow.entities import RunTag
 
-        items = [RunTag(key, redact(as_text(value))[:8000]) for key, value in values.items()]
+        items = [RunTag(key, as_text(redact_value(key, value))[:8000]) for key, value in values.items()]
         for start in range(0, len(items), PARAMS):
             self.client.log_batch(self.run_id, tags=items[start : start + PARAMS])
 
@@ -214,9 +202,9 @@ class RunWriter:
         self.client.log_inputs(self.run_id, [DatasetInput(entity, [])])
         self.tags({"taolu.data_digest": digest})
 
-    def text(self, name: str, content: str) -> None:
-        """A text artifact, secrets redacted, whole or not at all."""
-        write_text(self.folder / name, redact(content))
+    def text(self, name: str, content: str, *, is_redacted: bool = False) -> None:
+        """A text artifact, whole or not at all; secrets redacted by their look, unless that is done by key already."""
+        write_text(self.folder / name, content if is_redacted else redact(content))
 
     def finish(self, status: str) -> None:
         """The run's end: FINISHED, FAILED or KILLED. Over http the files are uploaded now."""
@@ -228,7 +216,7 @@ class RunWriter:
 def create_run(store: Store, experiment: str, name: str | None, tags: Mapping[str, str]) -> RunWriter:
     """A new run, RUNNING, in the experiment of that name; called `<experiment>-<start of its id>` if not named."""
     client = open_store(store)
-    safe = {key: redact(value) for key, value in tags.items()}
+    safe = {key: redact_value(key, value) for key, value in tags.items()}
     # A name always: MLflow draws its own from `random`, whose seed is the run's, so equal seeds had equal names.
     run = client.create_run(_experiment_id(client, store, experiment), run_name=name or experiment, tags=safe)
     if name is None:

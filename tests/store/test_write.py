@@ -12,7 +12,8 @@ import pytest
 from experiments.errors import ConfigError
 from experiments.store.location import Store, locate
 from experiments.store.read import history, read_run, runs_table
-from experiments.store.write import create_run, delete_run, open_store, reopen_run, restore_run, schema_revisions
+from experiments.store.tables import schema_revisions
+from experiments.store.write import create_run, delete_run, open_store, reopen_run, restore_run
 from tests.processes import fork
 
 
