@@ -20,6 +20,7 @@ from experiments.config import Config
 from experiments.console import Progressing
 from experiments.errors import ConfigError
 from experiments.logger import Logger, Recorder
+from experiments.notify import Notifier
 from experiments.parser import signature_of
 from experiments.pictures import Pictures
 from experiments.signals import Signals
@@ -130,7 +131,7 @@ def _schedule(values: Mapping[str, Any], data: Any) -> dict[str, Any]:
 
 
 def planned_steps(options: TrainerOptions, data: Any) -> int | None:
-    """Steps of the whole run if nothing stops it early; None where only time ends it, or the data's length is unknown."""
+    """Steps of the whole run if nothing stops it early; None where only time ends it, or no length is known."""
     return steps_of(options, n_batches(data))
 
 
@@ -157,6 +158,7 @@ class Session:
         say: prints one line.
         checkpoint: to go on from.
         callbacks: the user's own, before ours.
+        notifier: told how it ends, and of the first value that is not finite.
     """
 
     writer: RunWriter
@@ -168,6 +170,7 @@ class Session:
     say: Say
     checkpoint: Path | None = None
     callbacks: tuple[pl.Callback, ...] = ()
+    notifier: Notifier | None = None
 
 
 def build_trainer(session: Session, logger: Logger) -> pl.Trainer:
@@ -300,6 +303,7 @@ def quiet() -> None:
     for text in (
         ".*does not have many workers.*",
         ".*LeafSpec.*",
+        ".*lr_scheduler.step\\(\\)` before `optimizer.step.*",  # said of a resumed epoch's end
         ".*litlogger.*",
         ".*is smaller than the logging interval.*",
         ".*Checkpoint directory .* exists.*",

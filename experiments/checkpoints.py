@@ -240,11 +240,15 @@ class Checkpoints(Callback):
         return self.seconds + time.monotonic() - self._started
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Our handlers in front of Lightning's, which would end a run inside an accumulation window."""
+        """The clock and the best so far go on."""
         self._started = time.monotonic()
         score = self.folder / BEST_SCORE
         if score.exists():  # not in the checkpoint, which is older than the validation that gave it
             self.best = float(json.loads(score.read_text(encoding="utf-8"))["value"])
+        self.signals.check()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Our handlers in front of Lightning's, just set, which would end a run inside an accumulation window."""
         self.signals.install()
         self.signals.check()
 

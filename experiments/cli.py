@@ -25,6 +25,7 @@ OPTIONS: dict[str, tuple[str, str]] = {
     "name": ("NAME", "name of the run"),
     "tags": ("KEY=VALUE *", "a tag of the run"),
     "note": ("TEXT", "Markdown shown beside the run"),
+    "notify": ("URL *", "tell this apprise URL how the run ends, and of the first non-finite value"),
     "json": ("", "one JSON object on the last line of standard output, all else on standard error"),
     "print_config": ("", "print the resolved config, which can be saved and run, and stop"),
     "schema": ("", "every option of every experiment, as JSON"),
@@ -218,9 +219,9 @@ def _run(words: list[str], options: Options) -> int:
 
     tags = _tags(options)
     config = resolve(target, rest)
-    for note in config.notes:
-        print(note, file=sys.stderr)
     if options.get("print_config"):
+        for note in config.notes:
+            print(note, file=sys.stderr)
         if options.get("json"):
             print_json({"name": config.name, **config.values})
         else:
@@ -228,7 +229,7 @@ def _run(words: list[str], options: Options) -> int:
         return 0
     from experiments.run import Label, run
 
-    label = Label(options.get("name"), tags, options.get("note"))
+    label = Label(options.get("name"), tags, options.get("note"), notify=tuple(options.get("notify", ())))
     return _ended(run(config, store=_store(options), label=label, say=_say(options)), options)
 
 
@@ -251,12 +252,12 @@ def _resume(words: list[str], options: Options) -> int:
 
 
 def _rerun(words: list[str], options: Options) -> int:
-    handle = _one(words, "RUN")
+    handle = _one(words[:1], "RUN")
     from experiments.rerun import rerun
     from experiments.run import Label
 
     label = Label(options.get("name"), _tags(options), options.get("note"))
-    result, comparison = rerun(handle, store=_store(options), label=label, say=_say(options))
+    result, comparison = rerun(handle, words[1:], store=_store(options), label=label, say=_say(options))
     return _ended(result, options, rerun=comparison.sentence)
 
 
@@ -475,7 +476,7 @@ VERBS: dict[str, Verb] = {
         "run NAME|FILE.yaml|FILE.py:Class [--KEY VALUE ...]",
         "train; NAME --help shows its options",
         _run,
-        (*STORE, *LABEL, "print_config", "json"),
+        (*STORE, *LABEL, "notify", "print_config", "json"),
         passes=True,
         example="run vae --model.latent_dim 16 --trainer.max_epochs 20 --seed 1",
     ),
@@ -488,10 +489,11 @@ VERBS: dict[str, Verb] = {
         example="resume last --trainer.max_epochs 60",
     ),
     "rerun": Verb(
-        "rerun RUN",
+        "rerun RUN [--KEY SECRET ...]",
         "run a stored config again and say whether the numbers are the same",
         _rerun,
         (*STORE, *LABEL, "json"),
+        passes=True,
         example="rerun last",
     ),
     "runs": Verb(

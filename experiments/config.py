@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from experiments.errors import ConfigError, did_you_mean, unknown
-from experiments.parser import Settings, as_plain, build_parser, flatten, parse_settings, signature_of
+from experiments.parser import FILLED, INTERNAL, Settings, as_plain, build_parser, flatten, parse_settings, signature_of
 from experiments.store.location import redact_value
 from experiments.trainer import TrainerOptions
 from lightning_modules import MODULES, parts
@@ -355,12 +355,21 @@ def _check_other_classes(words: Sequence[str], classes: Mapping[str, tuple[str, 
         part, dot, name = word.removeprefix("--").partition("=")[0].partition(".")
         if not (word.startswith("--") and dot and part in classes) or name in signature_of(classes[part][1]):
             continue
-        having = [other for other in PARTS[part] if name in OPTION_NAMES(PARTS[part], other)]
+        if name in FILLED or name in INTERNAL:
+            continue
+        having = [other for other, spec in PARTS[part].items() if _has_setting(spec, name)]
         if having:
             raise ConfigError(
                 f"unknown option '--{part}.{name}': {part} {classes[part][0]} has no such setting; "
-                f"{', '.join(having)} has: choose it with --{part} {having[0]}"
+                f"choose a class that has it: {', '.join(f'--{part} {other}' for other in having[:3])}"
             )
+
+
+def _has_setting(spec: str, name: str) -> bool:
+    try:
+        return name in signature_of(parts.load_class(spec, {}))
+    except (ImportError, ValueError):  # of a library that is not installed
+        return False
 
 
 def _load(part: str, spec: Any) -> tuple[str, type[Any]]:

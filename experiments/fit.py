@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,13 +13,20 @@ from experiments.build import Say, Session, check_session, set_threads
 from experiments.config import Config, read_yaml, resolve_trainer
 from experiments.errors import ConfigError
 from experiments.parser import Settings, as_plain, flatten
-from experiments.resume import changes, load_checkpoint, record_resume, refuse_finished, steps_done
+from experiments.resume import (
+    changes,
+    check_data,
+    load_checkpoint,
+    progress_of,
+    record_resume,
+    refuse_finished,
+    stopped_run,
+)
 from experiments.run import Label, Result, ending, execute, record_start, start_run
 from experiments.signals import Signals
-from experiments.store.heartbeat import refuse_live
 from experiments.store.location import Store
-from experiments.store.read import RunRecord, find_run, read_run
-from experiments.store.write import as_text, open_store
+from experiments.store.read import RunRecord, find_run
+from experiments.store.write import open_store
 from experiments.trainer import TrainerOptions
 
 
@@ -39,11 +47,10 @@ def fit(
     Raises ConfigError in one line for whatever cannot be used.
     """
     _check(module, data)
-    with Signals() as signals:
-        record = read_run(store, find_run(store, handle)) if handle is not None else None
-        if record is not None:
-            name, options = record.experiment, {**_stored(record), **options}
-        config = _describe(resolve_trainer(name, options), module, data)
+    with Signals() as signals, _stopped(store, handle) as record:
+        stored = {} if record is None else _stored(record)
+        name = name if record is None else record.experiment
+        config = _describe(resolve_trainer(name, {**stored, **options}), module, data)
         threads = set_threads(config.values["threads"])
         config = config.with_threads(threads)
         trainer_options = TrainerOptions.from_config(config.values["trainer"])
@@ -55,11 +62,11 @@ def fit(
             label.tags["taolu.door"] = "fit"
             writer, checkpoint = start_run(store, config, label, module), None
         else:
-            refuse_live(record)
             checkpoint = record.folder / "checkpoints" / "last.ckpt"
-            changed = changes(_flat_params(record.params), _flat_params(config.flat()))
+            changed = changes(resolve_trainer(name, stored).flat(), _own(config.flat()))
             state = load_checkpoint(checkpoint)
-            refuse_finished(record, changed, steps_done(state))
+            refuse_finished(record, trainer_options, changed, progress_of(state))
+            check_data(record, data)
             signals.defer()
             writer = record_resume(store, record, config, threads, state, changed, say)
         with ending(writer):
@@ -67,6 +74,11 @@ def fit(
                 record_start(writer, config, data, threads)
             own = tuple(callbacks)
             return execute(Session(writer, config, module, data, trainer_options, signals, say, checkpoint, own))
+
+
+def _stopped(store: Store, handle: str | None) -> AbstractContextManager[RunRecord | None]:
+    """The run to go on with, kept for this process; nothing where there is none."""
+    return nullcontext() if handle is None else stopped_run(store, find_run(store, handle))
 
 
 def _check(module: Any, data: Any) -> None:
@@ -87,11 +99,12 @@ def _stored(record: RunRecord) -> Settings:
         raise ConfigError(
             f"run {record.run_id[:8]} was not started by taolu.fit; go on with taolu.resume('{record.run_id[:8]}')"
         )
-    return {
-        key: value
-        for key, value in flatten(read_yaml(record.folder / "config.yaml")).items()
-        if key.startswith("trainer.") or key in ("seed", "threads")
-    }
+    return _own(flatten(read_yaml(record.folder / "config.yaml")))
+
+
+def _own(flat: Settings) -> Settings:
+    """What fit has options for, apart from what describes the module and the data."""
+    return {key: value for key, value in flat.items() if key.startswith("trainer.") or key in ("seed", "threads")}
 
 
 def _describe(config: Config, module: pl.LightningModule, data: Any) -> Config:
@@ -102,9 +115,3 @@ def _describe(config: Config, module: pl.LightningModule, data: Any) -> Config:
     if data is not None:
         parts["data"] = {"class": f"{type(data).__module__}:{type(data).__qualname__}"}
     return Config(config.name, {**parts, **config.values}, config.notes)
-
-
-def _flat_params(values: Mapping[str, Any]) -> dict[str, str]:
-    """Trainer, seed and threads as the store has them: text."""
-    kept = ("trainer.", "seed", "threads")
-    return {key: as_text(value) for key, value in values.items() if key.startswith(kept)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,11 +10,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
+import yaml
 from rich.cells import cell_len  # Chinese characters are two columns wide
 
+from experiments.parser import flatten
 from experiments.store.files import list_files
+from experiments.store.heartbeat import TAG, is_dead
 from experiments.store.location import Store
-from experiments.store.read import find_run, read_run, runs_table
+from experiments.store.read import RunRecord, find_run, read_run, runs_table
+from experiments.store.write import as_text
 
 Row = dict[str, Any]
 PART_ORDER = {
@@ -35,6 +40,7 @@ def listed(store: Store, limit: int, *, deleted: bool) -> list[Row]:
         rows.append(
             {
                 **{key: record[key] for key in ("run_id", "name", "experiment", "kind", "status")},
+                "dead": record["status"] == "RUNNING" and _is_dead(record.get(f"tags.{TAG}")),
                 "started": record["started"].isoformat() if not pd.isna(record["started"]) else None,
                 "seconds": None if pd.isna(record["seconds"]) else float(record["seconds"]),
                 "objective": _objective(record.get("tags.taolu.objective")),
@@ -43,6 +49,11 @@ def listed(store: Store, limit: int, *, deleted: bool) -> list[Row]:
             }
         )
     return rows
+
+
+def _is_dead(tag: Any) -> bool:
+    """Whether the heartbeat of a RUNNING run is of a process that is gone."""
+    return isinstance(tag, str) and is_dead(json.loads(tag))
 
 
 def _objective(tag: Any) -> str | None:
@@ -64,7 +75,7 @@ def table_lines(rows: list[Row], store: Store) -> Iterator[str]:
             row["run_id"][:8],
             row["name"],
             row["experiment"] if row["kind"] == "run" else f"{row['experiment']} ({row['kind']})",
-            row["status"],
+            "RUNNING (dead)" if row["dead"] else row["status"],
             _ago(row["started"]),
             _took(row["seconds"]),
             *(_number(row["metrics"].get(key)) for key in keys),
@@ -79,10 +90,12 @@ def table_lines(rows: list[Row], store: Store) -> Iterator[str]:
         gaps = [" " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)]
         cells = [gap + cell if i >= 5 else cell + gap for i, (cell, gap) in enumerate(zip(line, gaps, strict=True))]
         yield "  ".join(cells[:shown]).rstrip()
+    if any(row["dead"] for row in rows):
+        yield "dead: the process is gone; mark such runs FAILED with: taolu runs --reap"
 
 
 def shown(store: Store, handle: str) -> Row:
-    """One run as plain values: config, metrics, tags, files."""
+    """One run as plain values: its config now, the parameters it started with, metrics, tags, files."""
     record = read_run(store, find_run(store, handle))
     return {
         "run_id": record.run_id,
@@ -94,12 +107,25 @@ def shown(store: Store, handle: str) -> Row:
         "seconds": record.seconds,
         "note": record.note,
         "objective": _objective(record.tags.get("taolu.objective")),
+        "config": _config_now(record),
         "params": record.params,
         "metrics": record.metrics,
         "tags": record.tags,
         "folder": str(record.folder),
         "artifacts": list_files(record.folder),
     }
+
+
+def _config_now(record: RunRecord) -> dict[str, str]:
+    """The config as text by dotted key: that of the last session, whose limits may have grown; else the parameters."""
+    path = record.folder / "config.yaml"
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        values = None
+    if not isinstance(values, dict):
+        return record.params
+    return {key: as_text(value) for key, value in flatten(values).items() if key != "name"}
 
 
 def shown_lines(run: Row) -> Iterator[str]:
@@ -109,23 +135,33 @@ def shown_lines(run: Row) -> Iterator[str]:
     yield f"{run['status']}  experiment {run['experiment']}  kind {run['kind']}  {when}"
     if run["note"]:
         yield run["note"]
-    if run["params"]:
+    if run["config"]:
         yield from ("", "config (without what is off or null)")
-        yield from _by_group(_config_words(run["params"]))
+        yield from _by_group(_config_words(run["config"]))
     if run["metrics"]:
         yield from ("", "last values")
-        first = {run["objective"]: f"{_number(run['metrics'].get(run['objective']))}  (the objective)"}
-        yield from _by_group((first if run["objective"] in run["metrics"] else {}).items())
-        yield from _by_group((key, _number(value)) for key, value in sorted(run["metrics"].items(), key=_val_first))
+        rest = dict(sorted(run["metrics"].items(), key=_val_first))
+        if run["objective"] in rest:
+            yield f"  {run['objective']:16}  {_number(rest.pop(run['objective']))}  (the objective)"
+        yield from _by_group((key, _number(value)) for key, value in rest.items())
     own = {key: value for key, value in run["tags"].items() if not key.startswith(("taolu.", "mlflow."))}
     if own:
         yield from ("", "tags")
         yield from (f"  {key}  {value}" for key, value in sorted(own.items()))
     yield from ("", f"files in {run['folder']}")
     yield from (f"  {name}" for name in _grouped(run["artifacts"]))
-    short = run["run_id"][:8]
-    yield ""
-    yield f"again: taolu rerun {short}    go on: taolu resume {short}    browse: taolu dashboard"
+    yield from ("", "    ".join([*_next_steps(run), "browse: taolu dashboard"]))
+
+
+def _next_steps(run: Row) -> Iterator[str]:
+    """What can be done with the run: nothing that is sure to be refused."""
+    short, is_fit = run["run_id"][:8], run["tags"].get("taolu.door") == "fit"
+    if "config.yaml" not in run["artifacts"]:
+        return
+    if not is_fit:
+        yield f"again: taolu rerun {short}"
+    if "checkpoints/last.ckpt" in run["artifacts"]:
+        yield f"go on: taolu.fit(module, data, resume='{short}')" if is_fit else f"go on: taolu resume {short}"
 
 
 def _config_words(params: Mapping[str, str]) -> Iterator[tuple[str, str]]:

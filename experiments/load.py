@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 
@@ -37,7 +39,8 @@ def load(handle: str, *, checkpoint: str = "best", store: Store | None = None) -
         kind = load_class(spec, MODULES)
         facts = {**json.loads(record.tags.get("taolu.data_facts", "{}")), **config}
         filled = {key: facts[key] for key in FILLED & set(signature_of(kind)) if key in facts}
-        module: pl.LightningModule = kind(**(state.get("hyper_parameters") or {**settings, **filled}))
+        given = {**settings, **filled, **(state.get("hyper_parameters") or {})}
+        module: pl.LightningModule = kind(**_accepted(kind, given))
         module.load_state_dict(state["state_dict"])
     except (TypeError, ValueError, RuntimeError) as error:
         text = " ".join(str(error).split())
@@ -46,6 +49,14 @@ def load(handle: str, *, checkpoint: str = "best", store: Store | None = None) -
             "keep the class where it was, call self.save_hyperparameters() in its __init__, and train again"
         ) from error
     return module.eval()
+
+
+def _accepted(kind: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the class's `__init__` takes: a module may save more, or rename, or save only a part."""
+    accepted = signature_of(kind)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
+        return dict(given)
+    return {key: value for key, value in given.items() if key in accepted}
 
 
 def _checkpoint(record: RunRecord, name: str) -> Path:

@@ -76,6 +76,7 @@ class Logger(LightningLogger):
         self.last: dict[str, float] = {}
         self.seconds = 0.0  # spent in the training thread
         self.ending = "FINISHED"
+        self.first_nonfinite: int | None = None  # step of the first value that was not finite
         if run is not None:
             self._attach(run)
 
@@ -146,11 +147,13 @@ class Logger(LightningLogger):
 
     def record(self, points: list[Point]) -> None:
         """Points, kept by the operating system when this returns, in the store within a second or so."""
+        if rank() > 0:  # the others' values are in rank zero's, averaged; their machine is their own
+            points = [point for point in points if point[0].startswith("system/")]
         if not points or self.experiment is None:
             return
         start = time.perf_counter()
         if not self._nonfinite and (step := _first_nonfinite(points)) is not None:
-            self._nonfinite = True
+            self._nonfinite, self.first_nonfinite = True, step
             self._delivery.put("tags", {"taolu.first_nonfinite_step": str(step)})
         self._delivery.put("metrics", points)
         self.last.update((key, value) for key, value, _, _ in points)
@@ -182,8 +185,8 @@ class Logger(LightningLogger):
             self.flush()
 
     def finish(self, status: str) -> None:
-        """The run's end: FINISHED, FAILED or KILLED, in the store after everything recorded before."""
-        if self._writer is not None:
+        """The run's end: FINISHED, FAILED or KILLED, in the store after everything recorded before. Rank zero's say."""
+        if self._writer is not None and rank() == 0:
             self._delivery.put("status", status)
 
     def close(self, timeout: float = 30.0) -> bool:

@@ -120,7 +120,7 @@ def repositories(folders: Iterable[Path], exclude: Path) -> list[GitState]:
 
 
 def code_files(states: Iterable[GitState]) -> dict[str, str]:
-    """Name and text of the artifacts that keep the repositories: git.patch and untracked/, then git-2.patch and so on."""
+    """Name and text of the artifacts that keep the repositories: git.patch and untracked/, git-2.patch and so on."""
     files = {}
     for number, state in enumerate(states, 1):
         mark = "" if number == 1 else f"-{number}"

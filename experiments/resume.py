@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+import pickle
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from experiments.build import Say, Session, build_parts, check_session, set_threads
+from experiments.checkpoints import Checkpoints
 from experiments.config import Config, resolve
 from experiments.errors import ConfigError
+from experiments.parser import Settings
+from experiments.provenance import differences, read_origin
 from experiments.run import Result, ending, execute, record_session, silent
 from experiments.signals import Signals
 from experiments.store.heartbeat import TAG, heartbeat, refuse_live
-from experiments.store.location import Store, locate
+from experiments.store.location import HIDDEN, Store, locate
 from experiments.store.read import RunRecord, find_run, read_run
 from experiments.store.write import RunWriter, open_store, reopen_run
 from experiments.trainer import LIMITS, PLACE, TrainerOptions, seconds
+
+PATIENCE = "trainer.early_stopping.patience"
+DEFAULT_PATIENCE = 3  # where only a monitor is given
 
 
 def resume(
@@ -33,31 +44,63 @@ def resume(
 
     Args:
         handle: id prefix, name, last, ...
-        options: command-line words; only limits may grow and only the place (device, processes) may change.
+        options: command-line words; only limits may grow and only the place (device, processes) may change. What was
+            kept secret is given again.
         overrides: the same from Python, dotted keys to values.
         store: default as everywhere.
         say: prints one line.
 
-    Raises ConfigError when there is no such run or checkpoint, when it is still running, or when a key may not change.
+    Raises ConfigError when there is no such run or checkpoint, when it is still running, when a key may not change, or
+    when the data's content has changed.
     """
     say = say or silent
     store = store or locate()
-    with Signals() as signals:
-        record = read_run(store, find_run(store, handle))
-        refuse_live(record)
+    with Signals() as signals, stopped_run(store, find_run(store, handle)) as record:
         checkpoint = record.folder / "checkpoints" / "last.ckpt"
         state = load_checkpoint(checkpoint)
-        config, changed = changed_config(record, options, overrides)
-        refuse_finished(record, changed, steps_done(state))
+        old, config = stored_and_given(record, options, overrides)
+        changed = changes(old, config.flat())
+        check_schedule(config.values, changed)
+        trainer_options = TrainerOptions.from_config(config.values["trainer"])
+        refuse_finished(record, trainer_options, changed, progress_of(state))
         threads = set_threads(config.values["threads"])
         module, data = build_parts(config)
-        trainer_options = TrainerOptions.from_config(config.values["trainer"])
+        check_data(record, data)
         check_session(module, data, trainer_options)
         open_store(store)
         signals.defer()
         writer = record_resume(store, record, config, threads, state, changed, say)
         with ending(writer):
             return execute(Session(writer, config, module, data, trainer_options, signals, say, checkpoint))
+
+
+@contextmanager
+def stopped_run(store: Store, run_id: str) -> Iterator[RunRecord]:
+    """The record of a run that nobody trains, and that no other process can resume before the block ends.
+
+    Raises ConfigError when somebody does.
+    """
+    from filelock import FileLock, Timeout
+
+    folder = store.run_folder(run_id).parent
+    lock = FileLock(folder / ".resume.lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise ConfigError(
+            f"run {run_id[:8]} is being resumed by another process; stop that one first, or wait for its end"
+        ) from error
+    except OSError as error:
+        raise ConfigError(
+            f"store {store.label}: cannot be written ({error.strerror}); a run is resumed where it lies"
+        ) from error
+    try:
+        record = read_run(store, run_id)
+        refuse_live(record)
+        yield record
+    finally:
+        lock.release()
 
 
 def record_resume(
@@ -70,29 +113,42 @@ def record_resume(
     say: Say,
 ) -> RunWriter:
     """The run open again, with its new config, command, code and machine; tag resume.N says since which step."""
+    origin = read_origin(record.folder)
     writer = reopen_run(store, record.run_id)
-    writer.text("config.yaml", config.to_yaml())
-    record_session(writer, config, threads)
-    step = steps_done(checkpoint)
-    n_sessions = sum(key.startswith("resume.") for key in record.tags)
-    entry = {"from_step": step, "changed": {key: list(pair) for key, pair in changed.items()}}
-    writer.tags({f"resume.{n_sessions + 1}": json.dumps(entry), TAG: heartbeat(step, None)})
+    with ending(writer):
+        writer.text("config.yaml", config.redacted().to_yaml(), is_redacted=True)
+        record_session(writer, config, threads)
+        step = steps_done(checkpoint)
+        n_sessions = sum(key.startswith("resume.") for key in record.tags)
+        entry = {"from_step": step, "changed": {key: list(pair) for key, pair in changed.items()}}
+        writer.tags({f"resume.{n_sessions + 1}": json.dumps(entry), TAG: heartbeat(step, None)})
     say(f"goes on after {step} steps" + "".join(f"; {key} {old} -> {new}" for key, (old, new) in changed.items()))
+    if causes := differences(origin, read_origin(record.folder)):
+        say(f"not as in the session before: {'; '.join(causes)}")
     return writer
 
 
-def changed_config(
+def stored_and_given(
     record: RunRecord, options: Sequence[str], overrides: Mapping[str, Any] | None
-) -> tuple[Config, dict[str, tuple[Any, Any]]]:
-    """The run's config with the options over it, and what changed.
+) -> tuple[Settings, Config]:
+    """The run's own settings by dotted key, and its config with the options over it.
 
-    Raises ConfigError for a change no resumed run may make.
+    What was kept secret is the run's own again when it is given.
+    Raises ConfigError when it is not.
     """
-    file = stored_config(record)
-    old, new = resolve(str(file)), resolve(str(file), options, overrides)
-    changed = changes(old.flat(), new.flat())
-    check_schedule(new.values, changed)
-    return new, changed
+    file = str(stored_config(record))
+    old, new = resolve(file).flat(), resolve(file, options, overrides)
+    given = new.flat()
+    for key in [key for key, value in old.items() if _is_hidden(value)]:
+        if _is_hidden(given.get(key)):
+            raise ConfigError(f"{key} was kept secret; give it again: --{key} VALUE")
+        old[key] = given.get(key)
+    return old, new
+
+
+def _is_hidden(value: Any) -> bool:
+    items = value if isinstance(value, list) else [value]
+    return any(isinstance(item, str) and HIDDEN in item for item in items)
 
 
 def stored_config(record: RunRecord) -> Path:
@@ -111,6 +167,21 @@ def stored_config(record: RunRecord) -> Path:
     return file
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a run was when a checkpoint was taken.
+
+    Args:
+        steps: batches after which weights changed.
+        epochs: passes over the training data that were whole.
+        seconds: trained, over all sessions.
+    """
+
+    steps: int
+    epochs: int
+    seconds: float
+
+
 def steps_done(checkpoint: Mapping[str, Any]) -> int:
     """Batches after which weights changed when the checkpoint was taken.
 
@@ -119,31 +190,93 @@ def steps_done(checkpoint: Mapping[str, Any]) -> int:
     return int(checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"]) + 1
 
 
-def refuse_finished(record: RunRecord, changed: Mapping[str, Any], step: int) -> None:
-    """Raises ConfigError when the run came to its end after `step` steps and is given nothing more to do."""
-    if record.status != "FINISHED" or any(key in LIMITS for key in changed):
+def progress_of(checkpoint: Mapping[str, Any]) -> Progress:
+    """How far the run was. Lightning counts an epoch after the checkpoint at its last batch."""
+    whole = bool(checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"])
+    spent = checkpoint["callbacks"].get(Checkpoints.__qualname__, {}).get("seconds", 0.0)
+    return Progress(steps_done(checkpoint), int(checkpoint["epoch"]) + whole, float(spent))
+
+
+def refuse_finished(
+    record: RunRecord, options: TrainerOptions, changed: Mapping[str, tuple[Any, Any]], done: Progress
+) -> None:
+    """Raises ConfigError when the run came to its end and the options leave it nothing to do.
+
+    Args:
+        record: of the run.
+        options: with the changes.
+        changed: keys to the value before and now.
+        done: how far the run is.
+    """
+    if record.status != "FINISHED":
         return
-    key = "max_steps" if record.params.get("trainer.max_steps") == str(step) else "max_epochs"
-    limit = record.params.get(f"trainer.{key}", "")
-    example = 2 * int(limit) if limit.isdigit() else 2 * step
-    raise ConfigError(
-        f"run {record.run_id[:8]} is finished; to extend it give it more, as in --trainer.{key} {example}"
-    )
+    reached = _reached(options, done)
+    stopped_early = not _reached(options, done, changed) and options.early_stopping.is_on
+    if stopped_early and PATIENCE not in changed:
+        reached[PATIENCE] = str(2 * (options.early_stopping.patience or DEFAULT_PATIENCE))
+    if not reached and not changed:  # a callback of the user's own ended it
+        reached["trainer.max_epochs"] = str(2 * max(done.epochs, 1))
+    if reached:
+        more = " ".join(f"--{key} {example}" for key, example in reached.items())
+        raise ConfigError(
+            f"run {record.run_id[:8]} is finished; to extend it give it more, as in {more} "
+            f"(it has {done.steps} steps, {done.epochs} epochs, {done.seconds:.0f} s)"
+        )
+
+
+def _reached(
+    options: TrainerOptions, done: Progress, changed: Mapping[str, tuple[Any, Any]] | None = None
+) -> dict[str, str]:
+    """The limits that are reached, each with twice as much as an example; with `changed`, those before the change."""
+    before = {key: old for key, (old, _) in (changed or {}).items()}
+    found = {}
+    for name, amount in (("max_epochs", done.epochs), ("max_steps", done.steps), ("max_time", done.seconds)):
+        key = f"trainer.{name}"
+        limit = _size(key, before[key] if key in before else getattr(options, name))
+        if amount >= limit:
+            found[key] = f"{2 * limit:.10g}"
+    return found
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """The checkpoint: plain Python and tensors only, nothing unpickled.
 
-    Raises ConfigError when it is damaged.
+    Raises ConfigError when it is damaged or holds anything else.
     """
     try:
         return dict(torch.load(path, map_location="cpu", weights_only=True))
     except FileNotFoundError as error:
         raise ConfigError(f"no checkpoint {path}; start again with: taolu rerun RUN") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except pickle.UnpicklingError as error:
+        foreign = re.search(r"GLOBAL (\S+)", str(error))
+        if foreign is None:
+            raise _damaged(path, error) from error
         raise ConfigError(
-            f"checkpoint {path} is damaged ({str(error).splitlines()[0]}); start again with: taolu rerun RUN"
+            f"checkpoint {path} holds an object of {foreign[1]}, and only numbers, text and tensors are read; "
+            "keep such objects out with self.save_hyperparameters(ignore=[...]) or on_save_checkpoint, and train again"
         ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> ConfigError:
+    cause = (str(error).splitlines() or [type(error).__name__])[0]
+    return ConfigError(f"checkpoint {path} is damaged ({cause}); start again with: taolu rerun RUN")
+
+
+def check_data(record: RunRecord, data: Any) -> None:
+    """Raises ConfigError when the data's content is not what the run was trained on. Data without a digest may be."""
+    before, now = record.tags.get("taolu.data_digest"), getattr(data, "digest", None)
+    if before and now and before != str(now):
+        raise ConfigError(
+            f"data: its content has changed since the run (sha256 {before[:8]}.. -> {str(now)[:8]}..); "
+            "bring the old data back, or start a new run"
+        )
+
+
+def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Keys of two flat configs that differ, with both values."""
+    return {key: (old.get(key), new.get(key)) for key in sorted({*old, *new}) if old.get(key) != new.get(key)}
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -151,7 +284,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[A
 
     Raises ConfigError naming the key when a resumed run may not change it.
     """
-    found = {key: (old.get(key), new.get(key)) for key in sorted({*old, *new}) if old.get(key) != new.get(key)}
+    found = differing(old, new)
     for key, (before, after) in found.items():
         if key in PLACE:
             continue
@@ -160,12 +293,18 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[A
                 f"{key}: {before} in the run, now {after}; a resumed run goes on exactly as it was and may only change "
                 f"{', '.join((*LIMITS, *PLACE))}; to try {key} = {after}, start a new run"
             )
-        if after is not None and before is not None and _size(key, after) < _size(key, before):
-            raise ConfigError(f"{key}: {before} in the run, now {after}; a limit of a resumed run may only grow")
+        if key == PATIENCE and before is None and old.get("trainer.early_stopping.monitor") is not None:
+            before = DEFAULT_PATIENCE
+        if _size(key, after) < _size(key, before):
+            was = "no limit" if before is None else before
+            raise ConfigError(f"{key}: {was} in the run, now {after}; a limit of a resumed run may only grow")
     return found
 
 
 def _size(key: str, value: Any) -> float:
+    """A limit as a number; null is none at all."""
+    if value is None:
+        return math.inf
     return seconds(value) if key == "trainer.max_time" else float(value)
 
 

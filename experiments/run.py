@@ -22,7 +22,8 @@ from experiments.capture import ConsoleLog
 from experiments.config import Config
 from experiments.errors import ConfigError
 from experiments.logger import Logger, step_of
-from experiments.provenance import GitState, command_line, environment
+from experiments.notify import Event, Notifier, message
+from experiments.provenance import code_files, command_line, environment, read_origin, repositories
 from experiments.signals import Interrupted, Signals
 from experiments.store.files import list_files
 from experiments.store.heartbeat import TAG, heartbeat, rank
@@ -77,12 +78,14 @@ class Label:
         tags: the user's own; names that begin with taolu., mlflow. or resume. are the platform's.
         note: Markdown, shown beside the run.
         kind: tag taolu.kind.
+        notify: URLs of apprise, told how the run ends and of the first value that is not finite.
     """
 
     name: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
     note: str | None = None
     kind: str = "run"
+    notify: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises ConfigError for a tag whose name is kept for the platform."""
@@ -96,7 +99,9 @@ def run(config: Config, *, store: Store | None = None, label: Label | None = Non
 
     Raises ConfigError before anything is written when a part cannot be built.
     """
-    say = say or silent
+    say, label = say or silent, label or Label()
+    notifier = Notifier(label.notify, say)
+    notifier.check()
     with Signals() as signals:
         threads = set_threads(config.values.get("threads"))
         module, data = build_parts(config)
@@ -106,12 +111,13 @@ def run(config: Config, *, store: Store | None = None, label: Label | None = Non
         store = store or locate()
         open_store(store)
         signals.defer()
-        writer = start_run(store, config, label or Label(), module)
+        writer = start_run(store, config, label, module)
         with ending(writer):
             record_start(writer, config, data, threads)
             for note in config.notes:
                 say(note)
-            return execute(Session(writer, config, module, data, options, signals, say))
+            session = Session(writer, config, module, data, options, signals, say, notifier=notifier)
+            return execute(session)
 
 
 @contextmanager
@@ -156,7 +162,7 @@ def record_start(writer: RunWriter, config: Config, data: Any, threads: int) -> 
     """Everything known before the first step: config, parameters, code, machine, data."""
     if rank() > 0:
         return
-    writer.text("config.yaml", config.to_yaml())
+    writer.text("config.yaml", config.redacted().to_yaml(), is_redacted=True)
     writer.params(config.flat())
     _record_data(writer, data)
     record_session(writer, config, threads)
@@ -177,16 +183,19 @@ def record_session(writer: RunWriter, config: Config, threads: int) -> None:
     commands = writer.folder / "command.txt"
     before = commands.read_text(encoding="utf-8") if commands.exists() else ""
     writer.text("command.txt", f"{before}{command_line()}\n")
-    env = environment(threads)
-    git = GitState(Path.cwd())
-    writer.text("env.json", json.dumps({**env, "git_commit": git.commit}, indent=1))
-    if git.patch:
-        writer.text("git.patch", git.patch)
-    for name, text in git.untracked.items():
-        writer.text(f"untracked/{name}", text)
-    for file in user_files(config):
+    files = list(user_files(config))
+    states = repositories([Path.cwd(), *(file.parent for file in files)], writer.store.folder)
+    commit = states[0].commit if states else ""
+    left_out = sum(state.untracked_left_out for state in states)
+    env = {**environment(threads), "git_commit": commit, "untracked_left_out": left_out}
+    writer.text("env.json", json.dumps(env, indent=1))
+    for name in read_origin(writer.folder).code:
+        (writer.folder / name).unlink()  # of the session before
+    for name, text in code_files(states).items():
+        writer.text(name, text)
+    for file in files:
         writer.text(f"code/{file.name}", file.read_text(encoding="utf-8", errors="replace"))
-    writer.tags({"taolu.git_commit": git.commit} if git.commit else {})
+    writer.tags({"taolu.git_commit": commit} if commit else {})
 
 
 def user_files(config: Config) -> Iterable[Path]:
@@ -205,8 +214,9 @@ def execute(session: Session) -> Result:
     writer, started, cpu = session.writer, time.perf_counter(), time.process_time()
     logger = Logger(session.config.name, run=writer)
     before = read_run(writer.store, writer.run_id).metrics if session.checkpoint else {}
-    with ConsoleLog(writer.folder / "console.log"):
-        session.say(_opening(session))
+    with ConsoleLog(writer.folder / (f"console.rank{rank()}.log" if rank() else "console.log")):
+        if rank() == 0:
+            session.say(_opening(session))
         ending = _fit_to_the_end(session, logger)
         session.signals.ignore()  # what is left is writing down how it ended
         seconds = time.perf_counter() - started
@@ -217,8 +227,25 @@ def execute(session: Session) -> Result:
         if not session.options.keep.last and ending.status == FINISHED:
             (writer.folder / "checkpoints" / "last.ckpt").unlink(missing_ok=True)
         result = _result(session, ending, seconds, {**before, **logger.last})
-        session.say(_closing(result))
+        _notify(session, logger, result)
+        if rank() == 0:
+            session.say(_closing(result))
     return result
+
+
+def _notify(session: Session, logger: Logger, result: Result) -> None:
+    if session.notifier is None or rank() > 0:
+        return
+    objective = objective_of(session.module)
+    keys = [objective[0]] if objective else [key for key in result.metrics if key.startswith("val/")]
+    values = {key: result.metrics[key] for key in keys if key in result.metrics}
+    told = {FINISHED: "finished", FAILED: "failed", KILLED: "killed"}
+    kinds: list[Any] = [told[result.status]] + (["nonfinite"] if logger.first_nonfinite is not None else [])
+    for kind in kinds:
+        detail = f"from step {logger.first_nonfinite} on" if kind == "nonfinite" else result.error
+        event = Event(kind, result.run_id, result.name, result.experiment, values, detail)
+        session.notifier.send(*message(event))
+    session.notifier.close()
 
 
 @dataclass(frozen=True)
@@ -242,8 +269,11 @@ def _fit_to_the_end(session: Session, logger: Logger) -> _Ending:
     except KeyboardInterrupt:
         ending = _Ending(KILLED, 130)
     except (Exception, SystemExit) as failure:  # noqa: BLE001 - whatever the user's code raises is the run's end
-        ending = _Ending(FAILED, 1, f"{type(failure).__name__}: {failure}")
-        _record_failure(session, failure)
+        if isinstance(failure, SystemExit) and session.signals.received is not None:  # Lightning's own SIGTERM
+            ending = _Ending(KILLED, 128 + session.signals.received)
+        else:
+            ending = _Ending(FAILED, 1, f"{type(failure).__name__}: {failure}")
+            _record_failure(session, failure)
     return replace(ending, step=max(step_of(trainer) - 1, 0) if trainer else 0)
 
 

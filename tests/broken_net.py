@@ -68,3 +68,50 @@ class Fresh(Linear):
             self.manual_backward(loss)
             optimizer.step()  # type: ignore[union-attr]
         return loss.detach()
+
+
+class EpochEnd(Linear):
+    """Two optimizers by hand, schedulers and a counter moved at the end of an epoch, dropout and BatchNorm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.first = nn.Sequential(nn.Linear(64, 16), nn.BatchNorm1d(16), nn.Dropout(0.2))
+        self.net = nn.Linear(16, 10)
+        self.epochs = nn.Buffer(torch.zeros(()))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        x, y = batch
+        optimizers = self.optimizers()
+        assert isinstance(optimizers, list)
+        for optimizer in optimizers:
+            loss = nn.functional.cross_entropy(self.net(self.first(x.flatten(1))), y)
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+            optimizer.step()
+        return loss.detach()
+
+    def on_train_epoch_end(self) -> None:
+        self.epochs.add_(1)
+        schedulers: Any = self.lr_schedulers()
+        for scheduler in schedulers:
+            scheduler.step()
+
+    def configure_optimizers(self) -> Any:
+        optimizers = [torch.optim.SGD(self.first.parameters(), 0.1), torch.optim.Adam(self.net.parameters(), 0.01)]
+        return optimizers, [torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5) for optimizer in optimizers]
+
+
+class Plateau(Linear):
+    """A learning rate that halves whenever the validation loss does not fall by ten."""
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self.loss(batch)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self.log("val/loss", self.loss(batch))
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), 0.1)
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, threshold=10.0)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "val/loss"}}

@@ -147,8 +147,12 @@ def test_help_of_a_users_module_has_its_docstring_and_no_optimizer(taolu: Taolu)
         ("run vae --optimizer.betas [0.9,1.5]", "optimizer.betas = [0.9, 1.5]: each must lie in [0, 1)"),
         ("run vae --optimizer adam", "unknown name 'adam' (did you mean 'torch.Adam'?)"),
         ("run vae --schedule cosin", "(did you mean 'cosine'?)"),
-        ("run vae --schedule.steps 3", "unknown option '--schedule.steps': the chosen schedule has no settings"),
+        (
+            "run vae --schedule.steps 3",
+            "schedule constant has no such setting; choose a class that has it: --schedule cosine",
+        ),
         ("run vae --data image", "(did you mean 'images'?)"),
+        ("run vae --data.path x", "data digits has no such setting; choose a class that has it: --data images"),
         ("run vae --data images", "data.path: required and not given; add --data.path PATH"),
         ("run vae --data my.py:MyData", "no file"),
         ("run vae --data", "--data: needs a value, as in --data digits"),
@@ -171,6 +175,7 @@ def test_help_of_a_users_module_has_its_docstring_and_no_optimizer(taolu: Taolu)
         ("resume last --tags a=b", "unknown option '--tags'"),
         ("rerun", "give one RUN; found nothing"),
         ("rerun last", "holds no run yet"),
+        ("rerun last --name", "--name: needs a value"),
         ("show", "give one RUN; found nothing"),
         ("show a b", "give one RUN; found 'a b'"),
         ("show last", "holds no run yet"),
@@ -297,6 +302,17 @@ def test_a_live_run_is_not_deleted(taolu: Taolu, writer: Writer) -> None:
     assert f"is running (process {os.getpid()}); stop it first" in refused(taolu("delete", live))
 
 
+def test_a_run_whose_process_is_gone_is_told_and_reaped(taolu: Taolu, writer: Writer) -> None:
+    beat = {**json.loads(heartbeat(3, 10)), "pid_start": 0.0}
+    writer.run("gone", status="RUNNING", tags={TAG: json.dumps(beat)})
+    writer.run("live", status="RUNNING", tags={TAG: heartbeat(3, 10)})
+    listed = taolu("runs").out
+    assert listed.count("RUNNING (dead)") == 1
+    assert "mark such runs FAILED with: taolu runs --reap" in listed
+    assert "FAILED: its process is gone" in taolu("runs", "--reap").err
+    assert "dead" not in taolu("runs").out
+
+
 def test_a_name_two_runs_share_is_refused_with_both_ids(taolu: Taolu, writer: Writer) -> None:
     ids = [writer.run("twin"), writer.run("twin", start=9)]
     message = refused(taolu("show", "twin"))
@@ -328,6 +344,13 @@ def test_the_printed_config_is_a_file_that_gives_the_same_config(taolu: Taolu, t
 def test_what_a_choice_drops_is_said(taolu: Taolu) -> None:
     said = taolu("run", "vae", "--optimizer", "torch.SGD", "--print_config")
     assert "optimizer is now torch.SGD: the settings of torch.Adam are dropped (lr)" in said.err
+
+
+def test_what_a_choice_drops_is_said_once_by_a_run(taolu: Taolu) -> None:
+    said = taolu(
+        "run", "vae", "--optimizer", "torch.SGD", "--trainer.max_steps", "1", "--trainer.limit_val_batches", "0"
+    )
+    assert (said.out + said.err).count("the settings of torch.Adam are dropped") == 1
 
 
 def test_the_list_has_every_experiment(taolu: Taolu) -> None:

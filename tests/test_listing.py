@@ -54,10 +54,45 @@ def test_a_shown_run_is_one_page(filled_store: Store) -> None:
     lines = list(shown_lines(shown(filled_store, "steady")))
     text = "\n".join(lines)
     assert lines[0].startswith("steady  ")
-    assert "  val               elbo -1.0783  (the objective)" in text
+    assert "  val/elbo          -1.0783  (the objective)" in text
+    assert text.count("-1.0783") == 1
     assert "  model             latent_dim 8" in text
     assert "taolu rerun" in lines[-1]
     assert len(lines) < 35
+
+
+def test_a_shown_config_is_that_of_the_last_session(writer: Writer) -> None:
+    run_id = writer.run("net", params={"trainer.max_epochs": "2", "seed": "0"})
+    writer.file(run_id, "config.yaml", "name: mine\nmodel: {class: vae, beta: 1.0}\ntrainer: {max_epochs: 9}\n")
+    run = shown(writer.store, "net")
+    assert run["config"] == {"model": "vae", "model.beta": "1.0", "trainer.max_epochs": "9"}
+    assert "max_epochs 9" in "\n".join(shown_lines(run))
+
+
+def test_a_broken_config_file_is_passed_over(writer: Writer) -> None:
+    run_id = writer.run("net", params={"seed": "0"})
+    writer.file(run_id, "config.yaml", "api_key: ***\n")
+    assert shown(writer.store, "net")["config"] == {"seed": "0"}
+
+
+@pytest.mark.parametrize(
+    ("door", "files", "offered", "withheld"),
+    [
+        ("", ["config.yaml", "checkpoints/last.ckpt"], ["taolu rerun", "taolu resume"], ["taolu.fit"]),
+        ("", ["config.yaml"], ["taolu rerun"], ["go on"]),
+        ("fit", ["config.yaml", "checkpoints/last.ckpt"], ["go on: taolu.fit(module, data, resume="], ["taolu re"]),
+        ("", [], ["taolu dashboard"], ["again", "go on"]),
+    ],
+)
+def test_only_what_can_be_done_with_a_run_is_offered(
+    writer: Writer, door: str, files: list[str], offered: list[str], withheld: list[str]
+) -> None:
+    run_id = writer.run("net", status="KILLED", tags={"taolu.door": door})
+    for name in files:
+        writer.file(run_id, name, "seed: 0\n")
+    last = list(shown_lines(shown(writer.store, "net")))[-1]
+    assert all(words in last for words in offered)
+    assert not any(words in last for words in withheld)
 
 
 def test_a_shown_config_leaves_out_what_is_off(writer: Writer) -> None:

@@ -41,6 +41,7 @@ def go_on(store: Store, result: Result, options: dict[str, Any]) -> Result:
 
 
 def assert_same_end(left: Result, right: Result) -> None:
+    assert (left.error, right.error) == ("", "")
     a, b = (load_checkpoint(result.folder / "checkpoints" / "last.ckpt") for result in (left, right))
     assert_equal(a["state_dict"], b["state_dict"])
     assert_equal(a["optimizer_states"], b["optimizer_states"])
@@ -139,6 +140,15 @@ def test_resume_around_validations_within_an_epoch(store: Store, stop: int) -> N
     assert {key: v for key, v in values(store, resumed).items() if key in whole_values} == whole_values
 
 
+@pytest.mark.parametrize("kind", ["EpochEnd", "Plateau"])
+@pytest.mark.parametrize("stop", [3, 5, 7, 10])
+def test_what_happens_at_an_epochs_end_happens_in_a_resumed_run_too(store: Store, kind: str, stop: int) -> None:
+    target = f"{Path(__file__).parent / 'broken_net.py'}:{kind}"
+    whole = start(store, {}, target)
+    resumed = go_on(store, start(store, {"trainer.max_steps": stop}, target), {"trainer.max_steps": 15})
+    assert_same_end(whole, resumed)
+
+
 def test_best_is_the_state_at_the_best_validation(store: Store) -> None:
     result = start(store, {}, "vae")
     best = load_checkpoint(result.folder / "checkpoints" / "best.ckpt")
@@ -198,4 +208,4 @@ def test_a_damaged_checkpoint_is_named(store: Store) -> None:
 
 def test_checkpoints_hold_plain_values_only(store: Store) -> None:
     state = torch.load(start(store, {}, "vae").folder / "checkpoints" / "last.ckpt", weights_only=True)
-    assert state["callbacks"][Checkpoints.__qualname__]["validation_due"] is True
+    assert state["callbacks"][Checkpoints.__qualname__]["seconds"] > 0

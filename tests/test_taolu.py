@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from filelock import FileLock
 from torch.utils.data import DataLoader, TensorDataset
 
 import taolu
@@ -117,6 +118,21 @@ def test_a_resumed_fit_keeps_what_is_not_given(store: Store, net: str) -> None:
     assert record["params.trainer.accumulate_grad_batches"] == "2"
 
 
+def test_a_resumed_fit_is_compared_with_its_last_session(store: Store, net: str) -> None:
+    first = fit(store, module(net), 2, threads=1)
+    fit(store, module(net), 4, resume=first.run_id)
+    with pytest.raises(ValueError, match=r"trainer\.max_steps: 4 in the run, now 3; a limit of a resumed run may only"):
+        fit(store, module(net), 3, resume=first.run_id)
+    with pytest.raises(ValueError, match=r"is finished; to extend it give it more, as in --trainer\.max_steps 8"):
+        fit(store, module(net), 4, resume=first.run_id)
+
+
+def test_a_fit_that_is_being_resumed_is_left_alone(store: Store, net: str) -> None:
+    first = fit(store, module(net), 1)
+    with FileLock(first.folder.parent / ".resume.lock"), pytest.raises(ValueError, match="by another process"):
+        fit(store, module(net), 3, resume=first.run_id)
+
+
 def test_only_a_run_of_fit_is_resumed_by_fit(store: Store, net: str) -> None:
     result = start(store, net, **{"trainer.max_steps": 1})
     with pytest.raises(ValueError, match="go on with taolu"):
@@ -151,6 +167,14 @@ def test_weights_are_loaded_with_saved_hyperparameters(store: Store, net: str, t
     built = module(f"{tmp_path / 'saving.py'}:Net", width=5)
     result = fit(store, built, 2)
     assert_same_weights(taolu.load(result.run_id, store=store.url), built)
+
+
+def test_weights_are_loaded_where_only_some_hyperparameters_were_saved(store: Store, net: str, tmp_path: Path) -> None:
+    saving = SOURCE.replace("self.lr = lr", "self.lr = lr\n        self.save_hyperparameters({'lr': lr, 'note': 1})")
+    (tmp_path / "partly.py").write_text(saving, encoding="utf-8")
+    options = {"model.width": 3, "trainer.max_steps": 1}
+    result = start(store, f"{tmp_path / 'partly.py'}:Net", **options)
+    assert taolu.load(result.run_id, store=store.url).state_dict()["net.1.weight"].shape == (3, 64)
 
 
 def test_the_best_weights_of_the_vae_are_loaded(store: Store) -> None:

@@ -86,10 +86,10 @@ def _nearest(start: Path) -> Path:
 _VOCABULARY = "pad|eos|bos|unk|sep|cls|max|min|end|mask|stop|next|last|start"
 _NOT_VOCABULARY = "".join(rf"(?<!\b{word}[_-])(?<![._-]{word}[_-])" for word in _VOCABULARY.split("|"))
 _NUMBER = r"-?\d[\d_]*(?:\.\d*)?(?:[eE][+-]?\d+)?"
-_NOT_A_NUMBER = rf"(?![\"']?[\s=:]+[\"']?{_NUMBER}[\"']?(?:[\s,;&)\]}}]|$))"  # token 1024 counts; a password may be digits
-_NAME = (
-    rf"[\w.-]*(?:{_NOT_VOCABULARY}token{_NOT_A_NUMBER}|password|passwd|secret|api[_-]?key|access[_-]?key)"
+_NOT_A_NUMBER = (
+    rf"(?![\"']?[\s=:]+[\"']?{_NUMBER}[\"']?(?:[\s,;&)\]}}]|$))"  # token 1024 counts; a password may be digits
 )
+_NAME = rf"[\w.-]*(?:{_NOT_VOCABULARY}token{_NOT_A_NUMBER}|password|passwd|secret|api[_-]?key|access[_-]?key)"
 _SECRETS = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -120,7 +120,7 @@ def redact(text: str) -> str:
 
 
 def redact_value(key: str, value: Any) -> Any:
-    """The value as it may be stored under its key: a secret text is ***, numbers stay, mappings and lists by their items.
+    """The value as it may be stored under its key: a secret text is ***; mappings and lists go item by item.
 
     >>> redact_value("model.api_key", "hunter2x9"), redact_value("model.pad_token", 50256)
     ('***', 50256)
@@ -135,7 +135,7 @@ def redact_value(key: str, value: Any) -> Any:
 
 
 def _is_secret(key: str, value: str) -> bool:
-    """Whether a text under such a key is a secret: by the key's last word, but for numbers and words of a vocabulary."""
+    """Whether a text under such a key is a secret, told by the key's last word."""
     words = re.split(r"[._-]", key.lower())
     if words[-1] == "token":
         return words[-2:-1] not in [[word] for word in _VOCABULARY.split("|")] and not re.fullmatch(_NUMBER, value)

@@ -11,7 +11,6 @@ import time
 import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import ConfigError
@@ -167,7 +166,9 @@ class RunWriter:
         """Parameters, whole: what exceeds MLflow's 6,000 characters lies in params/ and is named by its digest."""
         from mlflow.entities import Param
 
-        items = [Param(encode(key), self._fitting(key, as_text(redact_value(key, value)))) for key, value in values.items()]
+        items = [
+            Param(encode(key), self._fitting(key, as_text(redact_value(key, value)))) for key, value in values.items()
+        ]
         for start in range(0, len(items), PARAMS):
             self.client.log_batch(self.run_id, params=items[start : start + PARAMS])
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from experiments.errors import ConfigError
-from experiments.store.location import Store, locate, redact
+from experiments.store.location import Store, locate, redact, redact_value
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,34 @@ def test_the_files_of_a_run_are_computed_from_the_folder(tmp_path: Path) -> None
         ("hf_abcdefghijklmnopqrst", "***"),
         ("token=tokenizer", "token=tokenizer"),
         ("taolu run vae --model.latent_dim 8", "taolu run vae --model.latent_dim 8"),
+        ("--model.pad_token 50256 --hf_token a1b2c3", "--model.pad_token 50256 --hf_token ***"),
+        ("max_token: 1024", "max_token: 1024"),
+        ("eos_token: '<|endoftext|>'", "eos_token: '<|endoftext|>'"),
+        ("--token 1024", "--token 1024"),
+        ("--password 12345678", "--password ***"),
     ],
 )
 def test_secrets_are_replaced_and_nothing_else(text: str, shown: str) -> None:
     assert redact(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "stored"),
+    [
+        ("model.api_key", "hunter2x9", "***"),
+        ("data.hf-token", "abcdef", "***"),
+        ("db_password", "12345", "***"),
+        ("api_key", "", ""),
+        ("model.pad_token", 50256, 50256),
+        ("model.pad_token", "<pad>", "<pad>"),
+        ("max_token", "1024", "1024"),
+        ("model.token", None, None),
+        ("model.secret", True, True),
+        ("model.tokenizer", "bpe", "bpe"),
+        ("model.keys", "hf_abcdefghijklmnopqrst", "***"),
+        ("data.path", "postgresql://ann:hunter2@db/x", "postgresql://ann:***@db/x"),
+        ("model", {"secret": ["a", 1], "width": 8}, {"secret": ["***", 1], "width": 8}),
+    ],
+)
+def test_a_value_is_a_secret_by_its_key(key: str, value: object, stored: object) -> None:
+    assert redact_value(key, value) == stored

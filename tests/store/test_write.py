@@ -121,3 +121,27 @@ def test_a_reopened_run_is_running(store: Store) -> None:
     writer.finish("KILLED")
     reopen_run(store, writer.run_id)
     assert read_run(store, writer.run_id).status == "RUNNING"
+
+
+def test_secrets_are_hidden_by_their_key_and_numbers_are_not(store: Store) -> None:
+    writer = create_run(store, "secrets", None, {"my_secret": "s3cr3t"})
+    writer.params({"model.api_key": "hunter2x9", "model.eos_token": 50256, "max_token": 1024})
+    writer.tags({"hf_token": "hunter2x9", "purpose": "paper"})
+    record = read_run(store, writer.run_id)
+    assert record.params == {"model.api_key": "***", "model.eos_token": "50256", "max_token": "1024"}
+    assert [record.tags[key] for key in ("my_secret", "hf_token", "purpose")] == ["***", "***", "paper"]
+
+
+def test_a_text_that_is_redacted_already_stays_as_it_is(store: Store) -> None:
+    writer = create_run(store, "secrets", None, {})
+    writer.text("config.yaml", "password: 1234", is_redacted=True)
+    writer.text("note.txt", "password: 1234")
+    assert [(writer.folder / name).read_text() for name in ("config.yaml", "note.txt")] == [
+        "password: 1234",
+        "password: ***",
+    ]
+
+
+def test_a_place_that_takes_no_folder_is_refused() -> None:
+    with pytest.raises(ConfigError, match="store /proc/x/y: /proc takes no new folder; choose another"):
+        open_store(locate("/proc/x/y"))

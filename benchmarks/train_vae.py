@@ -1,0 +1,242 @@
+"""A step of training a VAE (784-256-16, batch 100): the loop most people write, our tracked run, pythae's trainer.
+
+    plain    PyTorch, torch's default Adam, batches by index, nothing recorded
+    fused    the same loop, the optimizer made by `lightning_modules.optimizers`
+    tracked  `taolu.fit`: every term on every step, checkpoints, heartbeat, console, database and all
+    pythae   pythae 0.1.2's BaseTrainer on the same layers; left out where it is not installed
+
+In turn in one process on one thread, medians of the rounds. Processor time from step 100 to step 1,300, two epochs of
+60,000 drawn images: of the training thread, and of the whole process, in which the database's writer works beside it.
+Pictures and validation are off, for no other loop has them. The same again on scikit-learn's digits, of 64 pixels.
+Writes results/train_vae.json.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable
+from contextlib import redirect_stderr, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from measure import Stopwatch, machine, median, versions
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import taolu
+from experiments.build import quiet
+from lightning_modules.data.digits import Digits
+from lightning_modules.data.image_set import ImageSet
+from lightning_modules.data.images import Images
+from lightning_modules.data.sampling import draw
+from lightning_modules.optimizers import build
+from lightning_modules.vae import VAE
+from lightning_modules.vae.networks import mlp_decoder, mlp_encoder
+
+ROUNDS, FIRST, LAST = 5, 100, 1300  # steps: the first that counts, and how many there are
+BATCH, HIDDEN, LATENT, LR = 100, 256, 16, 1e-3
+RESULTS = Path(__file__).parent / "results" / "train_vae.json"
+TARGETS = {"tracked_over_plain_at_most": 1.05, "tracked_ms_over_fused_at_most": 0.8}
+
+Shape = tuple[int, int, int]
+
+
+class Steps:
+    """Counts steps, and the time between the first that matters and the last."""
+
+    def __init__(self) -> None:
+        self.watch = Stopwatch()
+        self.done = 0
+
+    def step(self) -> bool:
+        """One more is done. Whether it was the last."""
+        self.done += 1
+        if self.done == FIRST:
+            self.watch.start()
+        if self.done == LAST:
+            self.watch.stop_thread()
+            self.watch.stop()
+        return self.done >= LAST
+
+    def row(self) -> dict[str, float]:
+        count = (LAST - FIRST) / 1000
+        return {"thread_ms": self.watch.thread_seconds / count, "process_ms": self.watch.process_seconds / count}
+
+
+def plain(x: Tensor, make: Callable[[Any], torch.optim.Optimizer]) -> dict[str, float]:
+    """The loop most people write."""
+    torch.manual_seed(0)
+    shape = _shape(x)
+    encoder, decoder = mlp_encoder(shape, LATENT, HIDDEN), mlp_decoder(shape, LATENT, HIDDEN)
+    optimizer = make([*encoder.parameters(), *decoder.parameters()])
+    steps = Steps()
+    while True:
+        order = torch.randperm(len(x))
+        for start in range(0, len(x) - BATCH + 1, BATCH):
+            batch = x[order[start : start + BATCH]]
+            mean, log_var = encoder(batch).chunk(2, 1)
+            z = mean + torch.randn_like(mean) * (0.5 * log_var).exp()
+            reconstruction = F.binary_cross_entropy_with_logits(decoder(z), batch, reduction="sum")
+            kl = -0.5 * (1 + log_var - mean.pow(2) - log_var.exp()).sum()
+            loss = (reconstruction + kl) / BATCH
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if steps.step():
+                return steps.row()
+
+
+class Counting(pl.Callback):
+    """Tells the steps of a run."""
+
+    def __init__(self) -> None:
+        self.steps = Steps()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.steps.step()
+
+
+def tracked(data: ImageSet) -> dict[str, float]:
+    """Our run, as anybody starts it."""
+    counting = Counting()
+    with tempfile.TemporaryDirectory() as store:
+        module = VAE(LATENT, hidden_dim=HIDDEN, shape=data.shape, optimizer={"class": "torch.Adam", "lr": LR})
+        limits = {"max_epochs": None, "max_steps": LAST + 10, "limit_val_batches": 0, "accelerator": "cpu"}
+        result = taolu.fit(
+            module,
+            data,
+            name="cost",
+            trainer=limits,
+            threads=1,
+            callbacks=[counting],
+            store=store,
+            say=lambda _: None,
+        )
+        n_values = len(taolu.history(result.run_id, ["train/loss"], store=store))
+    if n_values != LAST + 10:
+        raise RuntimeError(f"{n_values} values of train/loss recorded, {LAST + 10} expected; {result.error}")
+    return counting.steps.row()
+
+
+def pythae(x: Tensor) -> dict[str, float]:
+    """The trainer and loss of pythae, its default Adam, our layers."""
+    models, trainers = importlib.import_module("pythae.models"), importlib.import_module("pythae.trainers")
+    parts, base = importlib.import_module("pythae.models.nn"), importlib.import_module("pythae.models.base.base_utils")
+    hooks = importlib.import_module("pythae.trainers.training_callbacks")
+    shape, steps = _shape(x), Steps()
+
+    class Encoder(parts.BaseEncoder):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = mlp_encoder(shape, LATENT, HIDDEN)
+
+        def forward(self, images: Tensor) -> Any:
+            mean, log_var = self.layers(images).chunk(2, 1)
+            return base.ModelOutput(embedding=mean, log_covariance=log_var)
+
+    class Decoder(parts.BaseDecoder):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(mlp_decoder(shape, LATENT, HIDDEN), nn.Sigmoid())
+
+        def forward(self, z: Tensor) -> Any:
+            return base.ModelOutput(reconstruction=self.layers(z))
+
+    class Stop(hooks.TrainingCallback):  # type: ignore[misc,name-defined]
+        def on_train_step_end(self, *_: Any, **__: Any) -> None:
+            if steps.step():
+                raise StopIteration
+
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("pythae")]:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    model_config = models.VAEConfig(input_dim=shape, latent_dim=LATENT, reconstruction_loss="bce")
+    with tempfile.TemporaryDirectory() as folder, suppress(StopIteration), redirect_stderr(io.StringIO()):
+        trainer = trainers.BaseTrainer(
+            model=models.VAE(model_config, encoder=Encoder(), decoder=Decoder()),
+            train_dataset=importlib.import_module("pythae.data.datasets").BaseDataset(x, torch.zeros(len(x))),
+            training_config=trainers.BaseTrainerConfig(
+                output_dir=folder,
+                num_epochs=LAST // (len(x) // BATCH) + 1,
+                per_device_train_batch_size=BATCH,
+                learning_rate=LR,
+                no_cuda=True,
+            ),
+            callbacks=[Stop()],
+        )
+        trainer.train()
+    return steps.row()
+
+
+def compare(data: ImageSet) -> dict[str, Any]:
+    """Medians of the rounds, ratios to `plain` and differences to `fused` within a round."""
+    x = data.train_dataloader().tensors[0]
+    loops: dict[str, Callable[[], dict[str, float]]] = {
+        "plain": lambda: plain(x, lambda parameters: torch.optim.Adam(parameters, lr=LR)),
+        "fused": lambda: plain(x, lambda parameters: build("torch.Adam", parameters, lr=LR)),
+        "tracked": lambda: tracked(data),
+    }
+    if find_spec("pythae") is not None:
+        loops["pythae"] = lambda: pythae(x)
+    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in loops}
+    for _ in range(ROUNDS):
+        for name, loop in loops.items():
+            rounds[name].append(loop())
+    return {name: _row(rows, rounds["plain"], rounds["fused"]) for name, rows in rounds.items()}
+
+
+def _row(
+    rows: list[dict[str, float]], plain_rows: list[dict[str, float]], fused_rows: list[dict[str, float]]
+) -> dict[str, float]:
+    found = {}
+    for key in ("thread_ms", "process_ms"):
+        found[key] = median([row[key] for row in rows])
+        found[f"{key}_over_plain"] = median([row[key] / p[key] for row, p in zip(rows, plain_rows, strict=True)])
+        found[f"{key}_more_than_fused"] = median([row[key] - f[key] for row, f in zip(rows, fused_rows, strict=True)])
+    return found
+
+
+def drawn(folder: Path) -> Images:
+    """60,000 images as large as MNIST's, of no meaning: a step costs the same whatever is on them."""
+    pixels = torch.randint(256, (60_100, 28, 28), generator=draw(0, "benchmark"), dtype=torch.uint8).numpy()
+    labels = np.zeros(len(pixels), np.int64)
+    path = folder / "drawn.npz"
+    np.savez(path, x_train=pixels[100:], y_train=labels[100:], x_test=pixels[:100], y_test=labels[:100])
+    return Images(str(path), batch_size=BATCH)
+
+
+def _shape(x: Tensor) -> Shape:
+    return (x.shape[1], x.shape[2], x.shape[3])
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    quiet()
+    torch.set_num_threads(1)
+    has_pythae = find_spec("pythae") is not None
+    with tempfile.TemporaryDirectory() as folder:
+        rows = {"784 pixels": compare(drawn(Path(folder)))}
+    rows["64 pixels (digits)"] = compare(Digits(batch_size=BATCH))
+    result = {
+        "machine": machine(),
+        "versions": versions("torch", "pytorch-lightning", "mlflow", *(["pythae"] if has_pythae else [])),
+        "setting": {"rounds": ROUNDS, "steps": LAST - FIRST, "batch": BATCH, "threads": 1},
+        "targets": TARGETS,
+        "rows": rows,
+        "skipped": {} if has_pythae else {"pythae": "not installed: pip install -r benchmarks/requirements.txt"},
+    }
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
