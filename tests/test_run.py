@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 import subprocess
 from pathlib import Path
@@ -118,6 +119,7 @@ def test_equal_seeds_give_equal_numbers_and_others_do_not(store: Store) -> None:
 
 
 def test_no_secret_reaches_the_store(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    password, token, known = secrets.token_hex(6), f"t0ken-{secrets.token_hex(6)}", f"hf_{secrets.token_hex(10)}"
     project = tmp_path / "project"
     project.mkdir()
     git = ["git", "-C", str(project), "-c", "user.name=x", "-c", "user.email=x@y.z"]
@@ -125,22 +127,22 @@ def test_no_secret_reaches_the_store(store: Store, tmp_path: Path, monkeypatch: 
     (project / "train.py").write_text("x = 1\n")
     subprocess.run([*git, "add", "."], check=True)
     subprocess.run([*git, "commit", "-qm", "first"], check=True)
-    (project / "train.py").write_text("url = 'postgresql://ann:hunter2@db/x'\n")
-    (project / "new.py").write_text("token = 'hf_abcdefghijklmnopqrst'\n")
+    (project / "train.py").write_text(f"url = 'postgresql://ann:{password}@db/x'\n")
+    (project / "new.py").write_text(f"token = '{known}'\n")
     monkeypatch.chdir(project)
-    words = ["taolu", "run", "vae", "--store", "postgresql://ann:hunter2@db/x", "--token", "s3cr3t-t0ken"]
+    words = ["taolu", "run", "vae", "--store", f"postgresql://ann:{password}@db/x", "--token", token]
     monkeypatch.setattr("sys.argv", words)
     result = start(
         store,
         {},
         f"{BROKEN}:Raising",
-        Label(tags={"where": "postgresql://ann:hunter2@db/x"}, note="api_key=s3cr3t-t0ken"),
+        Label(tags={"where": f"postgresql://ann:{password}@db/x"}, note=f"api_key={token}"),
     )
     assert "url = 'postgresql://ann:***@db/x'" in (result.folder / "git.patch").read_text()
     assert (result.folder / "untracked" / "new.py").exists()
-    files = [path.read_bytes() for path in store.folder.rglob("*") if path.is_file()]
-    for secret in (b"hunter2", b"s3cr3t-t0ken", b"hf_abcdefghijklmnopqrst"):
-        assert not any(secret in content for content in files)
+    files = [path for path in store.folder.rglob("*") if path.is_file()]
+    for secret in (password, token, known):
+        assert [path for path in files if secret.encode() in path.read_bytes()] == []
 
 
 def test_a_moved_store_opens_and_its_paths_are_mended(store: Store, tmp_path: Path) -> None:
