@@ -123,11 +123,13 @@ def test_the_users_module_runs_is_listed_resumed_and_shown(folder: Path, capsys:
     assert "val/accuracy" in capsys.readouterr().out
 
 
-def test_the_python_example_runs(folder: Path, store: Store) -> None:
-    [code] = [text for text in blocks(README, "python") if not text.startswith("# net.py")]
-    exec(compile(code, "README.md", "exec"), {})
+def test_the_python_examples_run(folder: Path, store: Store) -> None:
+    for code in blocks(README, "python"):
+        if not code.startswith("# net.py"):
+            exec(compile(code, "README.md", "exec"), {})
     del sys.modules["net"]  # it lies in this test's folder
-    assert sorted(runs_table(store)["experiment"]) == ["net", "vae"]
+    assert sorted(runs_table(store)["experiment"]) == ["net", "script", "vae"]
+    assert set(runs_table(store)["status"]) == {"FINISHED"}
 
 
 def test_the_users_module_is_short() -> None:
