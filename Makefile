@@ -25,7 +25,7 @@ test: $(STAMP)  ## every test but the long ones
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
 test-slow: $(STAMP)  ## the long tests; what they print is kept in tests/slow.txt
-	$(BIN)/python -m pytest -q -m slow --durations 0 | tee tests/slow.txt
+	$(BIN)/python -m pytest -q -m slow --durations 0 --disable-warnings | tee tests/slow.txt
 
 lint: $(STAMP)  ## style and types
 	$(BIN)/ruff check .
