@@ -333,11 +333,8 @@ def _opening(session: Session) -> str:
 
 
 def _closing(result: Result) -> str:
-    after = {
-        FINISHED: f"see it: taolu show {result.run_id[:8]}",
-        KILLED: f"go on: taolu resume {result.run_id[:8]}",
-        FAILED: f"look: taolu show {result.run_id[:8]}",
-    }[result.status]
+    resumable = result.status == KILLED and "checkpoints/last.ckpt" in result.artifacts
+    after = f"{'go on: taolu resume' if resumable else 'look: taolu show'} {result.run_id[:8]}"
     return f"{result.status} {result.name} after {result.seconds:.1f} s; {after}"
 
 

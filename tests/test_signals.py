@@ -16,7 +16,7 @@ from tests.processes import start, wait_for
 
 NET = f"{Path(__file__).parent / 'slow_net.py'}:SlowNet"
 BATCHES = 5  # of 256 rows
-pytestmark = pytest.mark.xdist_group("processes")  # one worker: each that starts processes imports everything once
+pytestmark = pytest.mark.xdist_group("signals")  # one worker: each that starts processes imports everything once
 
 
 class Command:
