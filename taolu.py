@@ -27,6 +27,7 @@ def run(
     name: str | None = None,
     tags: Mapping[str, str] | None = None,
     note: str | None = None,
+    notify: str | Iterable[str] = (),
     store: str | None = None,
     say: Callable[[str], None] = print,
     **options: Any,
@@ -38,6 +39,7 @@ def run(
         name: of the run.
         tags: the user's own.
         note: Markdown, shown beside the run.
+        notify: URL or URLs of apprise, told how the run ends and of the first value that is not finite; kept nowhere.
         store: folder or URL; default as the command's.
         say: takes the progress lines; `lambda line: None` for silence.
         options: dotted keys to values, as on the command line.
@@ -49,7 +51,7 @@ def run(
     from experiments.run import run as run_config
     from experiments.store.location import locate
 
-    label = Label(name, _texts(tags), note)
+    label = Label(name, _texts(tags), note, notify=_urls(notify))
     return run_config(resolve(str(experiment), overrides=options), store=locate(store), label=label, say=say)
 
 
@@ -57,23 +59,60 @@ def _texts(tags: Mapping[str, Any] | None) -> dict[str, str]:
     return {str(key): str(value) for key, value in (tags or {}).items()}
 
 
-def resume(handle: str, *, store: str | None = None, say: Callable[[str], None] = print, **options: Any) -> Result:
+def _urls(notify: str | Iterable[str]) -> tuple[str, ...]:
+    return (notify,) if isinstance(notify, str) else tuple(notify)
+
+
+def resume(
+    handle: str,
+    *,
+    notify: str | Iterable[str] = (),
+    store: str | None = None,
+    say: Callable[[str], None] = print,
+    **options: Any,
+) -> Result:
     """A stopped run continued in the same run; `**{"trainer.max_epochs": 30}` extends it.
 
+    What the run kept secret, and `notify`, are given again.
     Raises ConfigError when there is no such run or checkpoint, or a key may not change.
     """
     from experiments.resume import resume as resume_run
     from experiments.store.location import locate
 
-    return resume_run(handle, overrides=options, store=locate(store), say=say)
+    return resume_run(handle, overrides=options, store=locate(store), notify=_urls(notify), say=say)
 
 
-def rerun(handle: str, *, store: str | None = None, say: Callable[[str], None] = print) -> Result:
-    """A new run of a run's stored config; says whether its metrics are identical, else what differs."""
+def rerun(
+    handle: str,
+    *,
+    name: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    note: str | None = None,
+    notify: str | Iterable[str] = (),
+    store: str | None = None,
+    say: Callable[[str], None] = print,
+    **secrets: Any,
+) -> Result:
+    """A new run of a run's stored config; says whether its metrics are identical, else what differs.
+
+    Args:
+        handle: id prefix, name, last, last:vae, best:vae:val/elbo.
+        name: of the new run, as tags, note and notify are.
+        tags: the user's own.
+        note: Markdown, shown beside the run.
+        notify: URL or URLs of apprise, told how the run ends and of the first value that is not finite; kept nowhere.
+        store: folder or URL.
+        say: takes the progress lines.
+        secrets: what the run kept secret, given again, as `**{"model.api_key": "..."}`.
+
+    Raises ConfigError when there is no such run, it has no config, or a secret is missing.
+    """
     from experiments.rerun import rerun as rerun_run
+    from experiments.run import Label
     from experiments.store.location import locate
 
-    return rerun_run(handle, store=locate(store), say=say)[0]
+    label = Label(name, _texts(tags), note, notify=_urls(notify))
+    return rerun_run(handle, overrides=secrets, store=locate(store), label=label, say=say)[0]
 
 
 def fit(
@@ -88,6 +127,7 @@ def fit(
     callbacks: Iterable[pl.Callback] = (),
     tags: Mapping[str, str] | None = None,
     note: str | None = None,
+    notify: str | Iterable[str] = (),
     store: str | None = None,
     resume: str | None = None,
     say: Callable[[str], None] = print,
@@ -105,6 +145,7 @@ def fit(
         callbacks: Lightning's, the user's own.
         tags: the user's own.
         note: Markdown, shown beside the run.
+        notify: URL or URLs of apprise, told how the run ends and of the first value that is not finite; kept nowhere.
         store: folder or URL.
         resume: handle of a run of `fit` to go on with; trainer, seed and threads stay as they were where not given.
         say: takes the progress lines.
@@ -117,7 +158,7 @@ def fit(
 
     given = {"seed": seed, "threads": threads, **{f"trainer.{key}": value for key, value in (trainer or {}).items()}}
     options = {key: value for key, value in given.items() if value is not None or key.startswith("trainer.")}
-    label = Label(run_name, _texts(tags), note)
+    label = Label(run_name, _texts(tags), note, notify=_urls(notify))
     return fit_module(
         module, data, name, options, store=locate(store), label=label, callbacks=callbacks, handle=resume, say=say
     )

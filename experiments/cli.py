@@ -25,7 +25,7 @@ OPTIONS: dict[str, tuple[str, str]] = {
     "name": ("NAME", "name of the run"),
     "tags": ("KEY=VALUE *", "a tag of the run"),
     "note": ("TEXT", "Markdown shown beside the run"),
-    "notify": ("URL *", "tell this apprise URL how the run ends, and of the first non-finite value"),
+    "notify": ("URL *", "tell this apprise URL how runs end, die or turn non-finite; not kept: resume needs it again"),
     "json": ("", "one JSON object on the last line of standard output, all else on standard error"),
     "print_config": ("", "print the resolved config, which can be saved and run, and stop"),
     "schema": ("", "every option of every experiment, as JSON"),
@@ -205,6 +205,10 @@ def _tags(options: Options) -> dict[str, str]:
     return tags
 
 
+def _urls(options: Options) -> tuple[str, ...]:
+    return tuple(options.get("notify", ()))
+
+
 # ---- verbs that make a run ------------------------------------------------------------------------------------------
 
 
@@ -229,7 +233,7 @@ def _run(words: list[str], options: Options) -> int:
         return 0
     from experiments.run import Label, run
 
-    label = Label(options.get("name"), tags, options.get("note"), notify=tuple(options.get("notify", ())))
+    label = Label(options.get("name"), tags, options.get("note"), notify=_urls(options))
     return _ended(run(config, store=_store(options), label=label, say=_say(options)), options)
 
 
@@ -248,7 +252,8 @@ def _resume(words: list[str], options: Options) -> int:
         raise ConfigError("name the run first, as in: taolu resume last --trainer.max_epochs 60")
     from experiments.resume import resume
 
-    return _ended(resume(words[0], words[1:], store=_store(options), say=_say(options)), options)
+    result = resume(words[0], words[1:], store=_store(options), notify=_urls(options), say=_say(options))
+    return _ended(result, options)
 
 
 def _rerun(words: list[str], options: Options) -> int:
@@ -256,7 +261,7 @@ def _rerun(words: list[str], options: Options) -> int:
     from experiments.rerun import rerun
     from experiments.run import Label
 
-    label = Label(options.get("name"), _tags(options), options.get("note"))
+    label = Label(options.get("name"), _tags(options), options.get("note"), notify=_urls(options))
     result, comparison = rerun(handle, words[1:], store=_store(options), label=label, say=_say(options))
     return _ended(result, options, rerun=comparison.sentence)
 
@@ -336,7 +341,9 @@ def _runs(words: list[str], options: Options) -> int:
 
     store = _store(options)
     if options.get("reap"):
-        _reap(store)
+        _reap(store, options)
+    elif _urls(options):
+        raise ConfigError("--notify: tells of what --reap finds; add --reap")
     rows = listed(store, _count(options.get("limit", "20")), deleted=bool(options.get("deleted")))
     if options.get("json"):
         print_json(rows)
@@ -346,10 +353,10 @@ def _runs(words: list[str], options: Options) -> int:
     return 0
 
 
-def _reap(store: Store) -> None:
-    from experiments.store.replay import reap
+def _reap(store: Store, options: Options) -> None:
+    from experiments.notify import reap_and_tell
 
-    for dead in reap(store):
+    for dead in reap_and_tell(store, _urls(options)):
         what = "FAILED: its process is gone" if dead.reaped else "stale: no heartbeat for a minute from another host"
         print(f"taolu: {dead.run_id[:8]} {dead.name} {what}", file=sys.stderr)
 
@@ -410,7 +417,7 @@ def _mark(words: list[str], options: Options, *, deleted: bool) -> int:
 def _dashboard(words: list[str], options: Options) -> int:
     _none(words)
     store = _store(options)
-    _reap(store)
+    _reap(store, options)
     os.environ["MLFLOW_TRACKING_URI"] = store.url  # not an argument: a password would show in the process list
     host, port = _address(options, 8501)
     _become([sys.executable, "-P", "-m", "dashboard", "--store_dir", str(store.folder), "--host", host, "--port", port])
@@ -484,7 +491,7 @@ VERBS: dict[str, Verb] = {
         "resume RUN [--trainer.max_epochs N ...]",
         "go on from a run's last checkpoint, exactly",
         _resume,
-        (*STORE, "json"),
+        (*STORE, "notify", "json"),
         passes=True,
         example="resume last --trainer.max_epochs 60",
     ),
@@ -492,12 +499,16 @@ VERBS: dict[str, Verb] = {
         "rerun RUN [--KEY SECRET ...]",
         "run a stored config again and say whether the numbers are the same",
         _rerun,
-        (*STORE, *LABEL, "json"),
+        (*STORE, *LABEL, "notify", "json"),
         passes=True,
         example="rerun last",
     ),
     "runs": Verb(
-        "runs", "the runs in the store", _runs, (*STORE, "limit", "deleted", "reap", "json"), example="runs --limit 50"
+        "runs",
+        "the runs in the store",
+        _runs,
+        (*STORE, "limit", "deleted", "reap", "notify", "json"),
+        example="runs --limit 50",
     ),
     "show": Verb(
         "show RUN", "one run: config, values, files", _show, (*STORE, "json"), example="show best:vae:val/elbo"
@@ -508,7 +519,7 @@ VERBS: dict[str, Verb] = {
         "dashboard",
         "pages over the store, in the browser",
         _dashboard,
-        (*STORE, "host", "port"),
+        (*STORE, "host", "port", "notify"),
         example="dashboard --port 8600",
     ),
     "ui": Verb("ui", "MLflow's own pages over the store", _ui, (*STORE, "host", "port"), example="ui --port 5001"),

@@ -12,6 +12,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from experiments.build import Say, Session, check_session, set_threads
 from experiments.config import Config, read_yaml, resolve_trainer
 from experiments.errors import ConfigError
+from experiments.notify import Notifier
 from experiments.parser import Settings, as_plain, flatten
 from experiments.resume import (
     changes,
@@ -47,6 +48,8 @@ def fit(
     Raises ConfigError in one line for whatever cannot be used.
     """
     _check(module, data)
+    notifier = Notifier(label.notify, say)
+    notifier.check()
     with Signals() as signals, _stopped(store, handle) as record:
         stored = {} if record is None else _stored(record)
         name = name if record is None else record.experiment
@@ -64,7 +67,7 @@ def fit(
         else:
             checkpoint = record.folder / "checkpoints" / "last.ckpt"
             changed = changes(resolve_trainer(name, stored).flat(), _own(config.flat()))
-            state = load_checkpoint(checkpoint)
+            state = load_checkpoint(checkpoint, again="taolu.fit(module, data)")
             refuse_finished(record, trainer_options, changed, progress_of(state))
             check_data(record, data)
             signals.defer()
@@ -73,7 +76,9 @@ def fit(
             if checkpoint is None:
                 record_start(writer, config, data, threads)
             own = tuple(callbacks)
-            return execute(Session(writer, config, module, data, trainer_options, signals, say, checkpoint, own))
+            return execute(
+                Session(writer, config, module, data, trainer_options, signals, say, checkpoint, own, notifier)
+            )
 
 
 def _stopped(store: Store, handle: str | None) -> AbstractContextManager[RunRecord | None]:

@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import math
 import os
+import shlex
 import socket
 import threading
 import time
@@ -16,7 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from experiments.errors import ConfigError
-from experiments.store.location import redact
+from experiments.store.location import HIDDEN, Store, redact
+from experiments.store.read import read_run
+from experiments.store.replay import Dead, reap, record_told
+from experiments.store.write import open_store
 
 Kind = Literal["finished", "failed", "killed", "stale", "nonfinite"]
 SEND_SECONDS = 15.0  # apprise itself gives up after 4 s to connect and 4 s to answer
@@ -70,6 +74,31 @@ def message(event: Event) -> tuple[str, str]:
     return redact(TITLES[event.kind].format(event.name)), redact("\n".join(lines))
 
 
+def last_values(metrics: Mapping[str, float], objective: str | None) -> dict[str, float]:
+    """What a message says of a run's last values: the objective, or all of validation where none is stated.
+
+    >>> last_values({"train/loss": 1.0, "val/loss": 2.0, "val/kl": 0.5}, None)
+    {'val/loss': 2.0, 'val/kl': 0.5}
+    """
+    keys = [objective] if objective else [key for key in metrics if key.startswith("val/")]
+    return {key: metrics[key] for key in keys if key in metrics}
+
+
+def without_urls(command: str) -> str:
+    """A command line whose --notify URLs are ***: in most of them every part is a secret.
+
+    >>> without_urls("taolu run vae --notify slack://T1JJ3T3L2/A1BRTD4JD --seed 1 '--notify=json://h/a b'")
+    "taolu run vae --notify '***' --seed 1 '--notify=***'"
+    """
+    words = shlex.split(command)
+    for index, word in enumerate(words):
+        if word.startswith("--notify="):
+            words[index] = f"--notify={HIDDEN}"
+        elif index and words[index - 1] == "--notify":
+            words[index] = HIDDEN
+    return shlex.join(words)
+
+
 class Notifier:
     """Sends to every URL, each in a daemon thread of its own: nothing here waits, raises, or shows a URL's secrets.
 
@@ -100,14 +129,18 @@ class Notifier:
                 " try it: apprise -vv -b test URL"
             )
 
-    def send(self, title: str, body: str) -> None:
-        """Starts sending, and returns."""
+    def send(self, title: str, body: str) -> list[str]:
+        """Starts sending, and returns the list that each URL comes to stand in once it has taken the message."""
+        taken: list[str] = []
         self._is_closed = False
         self._under_way = [thread for thread in self._under_way if thread.is_alive()]
         for url in self.urls:
-            thread = threading.Thread(target=self._send, args=(url, title, body), name="taolu-notify", daemon=True)
+            thread = threading.Thread(
+                target=self._send, args=(url, title, body, taken), name="taolu-notify", daemon=True
+            )
             self._under_way.append(thread)
             thread.start()
+        return taken
 
     def close(self, timeout: float = SEND_SECONDS) -> None:
         """Waits for what is under way, all of it together at most `timeout` seconds."""
@@ -120,27 +153,67 @@ class Notifier:
             self.warn(f"notify: {late} of the messages got no answer within {timeout:g} s")
         self._under_way = []
 
-    def _send(self, url: str, title: str, body: str) -> None:
+    def _send(self, url: str, title: str, body: str, taken: list[str]) -> None:
         try:
             service = _service(url)
             is_sent = service is not None and bool(service.notify(title=title, body=body))
         except Exception:  # noqa: BLE001 - 150 services of a foreign library; whatever they raise, the training goes on
             is_sent = False
-        if not is_sent and not self._is_closed:  # the late ones were said by `close`
+        if is_sent:
+            taken.append(url)
+        elif not self._is_closed:  # the late ones were said by `close`
             self.warn(f"notify: {_shown(url)} took no message '{title}'; why: apprise -vv -b test URL")
 
 
 def notify(
-    urls: Sequence[str], event: Event, *, timeout: float = SEND_SECONDS, warn: Callable[[str], None] | None = None
-) -> None:
-    """Sends one message, and returns when it has arrived or `timeout` seconds are over.
+    urls: Sequence[str],
+    events: Sequence[Event],
+    *,
+    timeout: float = SEND_SECONDS,
+    warn: Callable[[str], None] | None = None,
+) -> list[bool]:
+    """Whether each message has arrived at one URL at least, when all have or `timeout` seconds are over.
 
     Raises ConfigError as `Notifier.check` does.
     """
     notifier = Notifier(urls, warn)
     notifier.check()
-    notifier.send(*message(event))
+    taken = [notifier.send(*message(event)) for event in events]
     notifier.close(timeout)
+    return [bool(each) for each in taken]
+
+
+def reap_and_tell(store: Store, urls: Sequence[str]) -> list[Dead]:
+    """The runs that `reap` finds, of which every URL is told: once, and again only if the run has lived since.
+
+    A stale run whose message nobody took is told at the next reap.
+    Raises ConfigError as `Notifier.check` does, before any run is marked; or when the store cannot be written.
+    """
+    Notifier(urls).check()
+    found = reap(store)
+    news = [dead for dead in found if dead.told != dead.news] if urls else []
+    if news:
+        open_store(store)  # one that cannot be written refuses here: its stale runs would be told at every reap
+        arrived = notify(urls, [_event(store, dead) for dead in news])
+        record_told(store, [dead for dead, is_told in zip(news, arrived, strict=True) if is_told])
+    return found
+
+
+def _event(store: Store, dead: Dead) -> Event:
+    record, beat = read_run(store, dead.run_id), dead.beat
+    seconds = max(time.time() - float(beat.get("time", 0.0)), 0.0)
+    ago = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    why = "its process is gone; " if dead.reaped else ""
+    total = f" of {beat['total_steps']}" if beat.get("total_steps") else ""
+    return Event(
+        "failed" if dead.reaped else "stale",
+        dead.run_id,
+        dead.name,
+        record.experiment,
+        last_values(record.metrics, record.tags.get("taolu.objective", "").rpartition(" ")[0]),
+        f"{why}last heartbeat {ago} ago at step {beat.get('step')}{total}",
+        str(beat.get("host")),
+    )
 
 
 def _service(url: str) -> Any:

@@ -18,6 +18,7 @@ from experiments.build import Say, Session, build_parts, check_session, set_thre
 from experiments.checkpoints import Checkpoints
 from experiments.config import Config, resolve
 from experiments.errors import ConfigError
+from experiments.notify import Notifier
 from experiments.parser import Settings
 from experiments.provenance import differences, read_origin
 from experiments.run import Result, ending, execute, record_session, silent
@@ -38,6 +39,7 @@ def resume(
     *,
     overrides: Mapping[str, Any] | None = None,
     store: Store | None = None,
+    notify: Sequence[str] = (),
     say: Say | None = None,
 ) -> Result:
     """The run `handle` continued from its last checkpoint.
@@ -48,6 +50,7 @@ def resume(
             kept secret is given again.
         overrides: the same from Python, dotted keys to values.
         store: default as everywhere.
+        notify: URLs of apprise, told as of a new run; those of the session before were kept nowhere.
         say: prints one line.
 
     Raises ConfigError when there is no such run or checkpoint, when it is still running, when a key may not change, or
@@ -55,6 +58,8 @@ def resume(
     """
     say = say or silent
     store = store or locate()
+    notifier = Notifier(notify, say)
+    notifier.check()
     with Signals() as signals, stopped_run(store, find_run(store, handle)) as record:
         checkpoint = record.folder / "checkpoints" / "last.ckpt"
         state = load_checkpoint(checkpoint)
@@ -71,7 +76,9 @@ def resume(
         signals.defer()
         writer = record_resume(store, record, config, threads, state, changed, say)
         with ending(writer):
-            return execute(Session(writer, config, module, data, trainer_options, signals, say, checkpoint))
+            return execute(
+                Session(writer, config, module, data, trainer_options, signals, say, checkpoint, notifier=notifier)
+            )
 
 
 @contextmanager
@@ -238,30 +245,34 @@ def _reached(
     return found
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path, again: str = "taolu rerun RUN") -> dict[str, Any]:
     """The checkpoint: plain Python and tensors only, nothing unpickled.
+
+    Args:
+        path: of the file.
+        again: what starts the run again where the checkpoint cannot be used.
 
     Raises ConfigError when it is damaged or holds anything else.
     """
     try:
         return dict(torch.load(path, map_location="cpu", weights_only=True))
     except FileNotFoundError as error:
-        raise ConfigError(f"no checkpoint {path}; start again with: taolu rerun RUN") from error
+        raise ConfigError(f"no checkpoint {path}; start again with: {again}") from error
     except pickle.UnpicklingError as error:
         foreign = re.search(r"GLOBAL (\S+)", str(error))
         if foreign is None:
-            raise _damaged(path, error) from error
+            raise _damaged(path, error, again) from error
         raise ConfigError(
             f"checkpoint {path} holds an object of {foreign[1]}, and only numbers, text and tensors are read; "
             "keep such objects out with self.save_hyperparameters(ignore=[...]) or on_save_checkpoint, and train again"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, error, again) from error
 
 
-def _damaged(path: Path, error: Exception) -> ConfigError:
+def _damaged(path: Path, error: Exception, again: str) -> ConfigError:
     cause = (str(error).splitlines() or [type(error).__name__])[0]
-    return ConfigError(f"checkpoint {path} is damaged ({cause}); start again with: taolu rerun RUN")
+    return ConfigError(f"checkpoint {path} is damaged ({cause}); start again with: {again}")
 
 
 def check_data(record: RunRecord, data: Any) -> None:

@@ -21,8 +21,9 @@ from experiments.build import Say, Session, build_parts, build_trainer, check_se
 from experiments.capture import ConsoleLog
 from experiments.config import Config
 from experiments.errors import ConfigError
+from experiments.lean import denormals_flushed, idle_hooks_skipped
 from experiments.logger import Logger, step_of
-from experiments.notify import Event, Notifier, message
+from experiments.notify import Event, Notifier, last_values, message, without_urls
 from experiments.provenance import code_files, command_line, environment, read_origin, repositories
 from experiments.signals import Interrupted, Signals
 from experiments.store.files import list_files
@@ -78,7 +79,7 @@ class Label:
         tags: the user's own; names that begin with taolu., mlflow. or resume. are the platform's.
         note: Markdown, shown beside the run.
         kind: tag taolu.kind.
-        notify: URLs of apprise, told how the run ends and of the first value that is not finite.
+        notify: URLs of apprise, told how the run ends and of the first value that is not finite; kept nowhere.
     """
 
     name: str | None = None
@@ -182,7 +183,7 @@ def record_session(writer: RunWriter, config: Config, threads: int) -> None:
     """Command, environment and code of this session; a resumed run appends its command and replaces the rest."""
     commands = writer.folder / "command.txt"
     before = commands.read_text(encoding="utf-8") if commands.exists() else ""
-    writer.text("command.txt", f"{before}{command_line()}\n")
+    writer.text("command.txt", f"{before}{without_urls(command_line())}\n")
     files = list(user_files(config))
     states = repositories([Path.cwd(), *(file.parent for file in files)], writer.store.folder)
     commit = states[0].commit if states else ""
@@ -229,7 +230,7 @@ def execute(session: Session) -> Result:
         result = _result(session, ending, seconds, {**before, **logger.last})
         _notify(session, logger, result)
         if rank() == 0:
-            session.say(_closing(result))
+            session.say(_closing(result, is_fit=writer.tags_before.get("taolu.door") == "fit"))
     return result
 
 
@@ -237,8 +238,7 @@ def _notify(session: Session, logger: Logger, result: Result) -> None:
     if session.notifier is None or rank() > 0:
         return
     objective = objective_of(session.module)
-    keys = [objective[0]] if objective else [key for key in result.metrics if key.startswith("val/")]
-    values = {key: result.metrics[key] for key in keys if key in result.metrics}
+    values = last_values(result.metrics, objective[0] if objective else None)
     told = {FINISHED: "finished", FAILED: "failed", KILLED: "killed"}
     kinds: list[Any] = [told[result.status]] + (["nonfinite"] if logger.first_nonfinite is not None else [])
     for kind in kinds:
@@ -281,7 +281,12 @@ def _fit(trainer: pl.Trainer, session: Session) -> None:
     data, module = session.data, session.module
     path, plain = (session.checkpoint, True) if session.checkpoint else (None, None)
     owner = data if isinstance(data, pl.LightningDataModule) else module if data is None else None
-    with warnings.catch_warnings(), _resuming_exactly(owner, trainer, session):
+    with (
+        warnings.catch_warnings(),
+        _resuming_exactly(owner, trainer, session),
+        idle_hooks_skipped(trainer, module),
+        denormals_flushed(),
+    ):
         quiet()
         if isinstance(data, pl.LightningDataModule):
             trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=plain)
@@ -332,9 +337,10 @@ def _opening(session: Session) -> str:
     return "  ".join([*facts, f"threads {torch.get_num_threads()}", f"store {writer.store.label}"])
 
 
-def _closing(result: Result) -> str:
-    resumable = result.status == KILLED and "checkpoints/last.ckpt" in result.artifacts
-    after = f"{'go on: taolu resume' if resumable else 'look: taolu show'} {result.run_id[:8]}"
+def _closing(result: Result, *, is_fit: bool) -> str:
+    short, after = result.run_id[:8], f"look: taolu show {result.run_id[:8]}"
+    if result.status == KILLED and "checkpoints/last.ckpt" in result.artifacts:
+        after = f"go on: taolu.fit(module, data, resume='{short}')" if is_fit else f"go on: taolu resume {short}"
     return f"{result.status} {result.name} after {result.seconds:.1f} s; {after}"
 
 

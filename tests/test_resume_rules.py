@@ -11,11 +11,12 @@ import pytest
 import torch
 from filelock import FileLock
 
+import taolu
 from experiments.config import resolve
 from experiments.errors import ConfigError
 from experiments.rerun import rerun
 from experiments.resume import Progress, changes, load_checkpoint, progress_of, refuse_finished, resume
-from experiments.run import Result, run
+from experiments.run import Result, run, silent
 from experiments.store.files import write_text
 from experiments.store.heartbeat import TAG, heartbeat, refuse_live
 from experiments.store.location import Store
@@ -131,9 +132,11 @@ def test_a_secret_is_given_again(store: Store, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         rerun(result.run_id, store=store)
     again, _ = rerun(result.run_id, ["--model.api_key", "hunter2x9"], store=store)
+    given: dict[str, Any] = {"store": store.url, "say": silent, "model.api_key": "hunter2x9"}
+    door = taolu.rerun(result.run_id, **given)
     more = resume(result.run_id, overrides={"trainer.max_steps": 2, "model.api_key": "hunter2x9"}, store=store)
     record = read_run(store, more.run_id)
-    assert (again.status, more.status) == ("FINISHED", "FINISHED")
+    assert {again.status, door.status, more.status} == {"FINISHED"}
     assert (record.params["model.api_key"], record.params["model.pad_token"]) == ("***", "7")
     assert json.loads(record.tags["resume.1"])["changed"] == {"trainer.max_steps": [1, 2]}
     assert "hunter2x9" not in (more.folder / "config.yaml").read_text(encoding="utf-8")

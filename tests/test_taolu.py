@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from pathlib import Path
 from types import ModuleType
@@ -85,13 +86,14 @@ def assert_same_weights(left: pl.LightningModule, right: pl.LightningModule) -> 
 
 
 def test_a_users_module_runs_is_listed_shown_and_resumed(store: Store, net: str) -> None:
+    more: dict[str, Any] = {"trainer.max_steps": 5}
     result = start(store, net, name="first", **{"trainer.max_steps": 3})
     assert result.status == "FINISHED"
     assert {"my/loss", "val/loss"} <= {*result.metrics}
     assert list(taolu.runs(store=store.url)["name"]) == ["first"]
     assert (result.folder / "code" / "mynet.py").read_text(encoding="utf-8") == SOURCE
     assert "width 8" in "\n".join(shown_lines(shown(store, "first")))
-    resumed = taolu.resume("first", store=store.url, say=quietly, **{"trainer.max_steps": 5})
+    resumed = taolu.resume("first", store=store.url, say=quietly, **more)
     assert resumed.run_id == result.run_id
     curve = taolu.history("last", ["my/loss"], store=store.url)
     assert list(curve["step"]) == [0, 1, 2, 3, 4]
@@ -143,6 +145,25 @@ def test_a_run_of_fit_is_resumed_by_fit_only(store: Store, net: str) -> None:
     result = fit(store, module(net), 1)
     with pytest.raises(ValueError, match="was started from Python by"):
         taolu.resume(result.run_id, store=store.url, say=quietly)
+
+
+class Stop(pl.Callback):
+    """Sends this process SIGTERM at its third batch."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
+        if index == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_fit_that_was_killed_is_told_how_it_goes_on(store: Store, net: str) -> None:
+    lines: list[str] = []
+    given: dict[str, Any] = {"trainer": {"max_steps": 9}, "store": store.url, "say": lines.append}
+    killed = taolu.fit(module(net), loader(), callbacks=[Stop()], **given)
+    assert killed.status == "KILLED"
+    assert lines[-1].endswith(f"go on: taolu.fit(module, data, resume='{killed.run_id[:8]}')")
+    (killed.folder / "checkpoints" / "last.ckpt").unlink()
+    with pytest.raises(ValueError, match=r"no checkpoint .*; start again with: taolu\.fit\(module, data\)"):
+        taolu.fit(module(net), loader(), resume=killed.run_id, **given)
 
 
 def test_the_weights_of_a_run_are_loaded(store: Store, net: str) -> None:

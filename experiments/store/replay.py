@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments.errors import ConfigError
 from experiments.store.heartbeat import TAG, is_dead, is_stale
@@ -16,6 +17,7 @@ from experiments.store.spool import Chunk, orphans, read, spool_folder
 if TYPE_CHECKING:
     from experiments.store.write import RunWriter
 
+NOTIFIED = "taolu.notified"  # what somebody was told of a dead run: failed or stale, and the last heartbeat's time
 GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE")
 
 
@@ -73,11 +75,20 @@ class Dead:
         run_id: of the run.
         name: of the run.
         reaped: marked FAILED now; otherwise it is stale: on another host, without a heartbeat for a minute.
+        beat: its last heartbeat.
+        told: its tag taolu.notified.
     """
 
     run_id: str
     name: str
     reaped: bool
+    beat: Mapping[str, Any]
+    told: str = ""
+
+    @property
+    def news(self) -> str:
+        """What there is to tell, as in taolu.notified: a run that came back and died again is news again."""
+        return f"{'failed' if self.reaped else 'stale'} {self.beat.get('time', 0.0)}"
 
 
 def reap(store: Store) -> list[Dead]:
@@ -93,9 +104,19 @@ def reap(store: Store) -> list[Dead]:
         if not isinstance(text, str):  # not one of ours
             continue
         beat = json.loads(text)
-        if is_dead(beat):
+        reaped = is_dead(beat)
+        if reaped:
             RunWriter(store, run["run_id"], open_store(store)).finish("FAILED")
-            found.append(Dead(run["run_id"], run["name"], True))
-        elif is_stale(beat):
-            found.append(Dead(run["run_id"], run["name"], False))
+        if reaped or is_stale(beat):
+            told = run.get(f"tags.{NOTIFIED}")
+            found.append(Dead(run["run_id"], run["name"], reaped, beat, told if isinstance(told, str) else ""))
     return found
+
+
+def record_told(store: Store, dead: Iterable[Dead]) -> None:
+    """The tag taolu.notified of these runs, set."""
+    from experiments.store.write import open_store
+
+    client = open_store(store)
+    for run in dead:
+        client.set_tag(run.run_id, NOTIFIED, run.news)
