@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+import zipfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,12 @@ from experiments.errors import ConfigError
 from experiments.store.files import inside, list_files
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from PIL.Image import Image
 
 LARGEST_IMAGE_MB = 20
+LARGEST_ARRAYS_MB = 50  # unpacked
 _PNG = b"\x89PNG\r\n\x1a\n"
 _MOST_PIXELS = 40_000_000
 _SMALL = 480  # pixels: a grid of digits is enlarged to about this width
@@ -91,3 +94,18 @@ def read_image(folder: Path, name: str) -> Image | None:
     return (
         image.resize((image.width * factor, image.height * factor), Pillow.Resampling.NEAREST) if factor > 1 else image
     )
+
+
+def read_arrays(folder: Path, name: str) -> dict[str, np.ndarray] | None:
+    """The arrays of an .npz file by name; None where there is none, or it is broken, too large or holds objects."""
+    import numpy as np
+
+    try:
+        path = inside(folder, name)
+        with zipfile.ZipFile(path) as packed:
+            if sum(part.file_size for part in packed.infolist()) > LARGEST_ARRAYS_MB * 1_000_000:
+                return None
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, ConfigError, zipfile.BadZipFile):
+        return None

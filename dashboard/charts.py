@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from experiments.store.curves import minmax
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from plotly.graph_objects import Figure, Scatter
 
@@ -19,6 +20,9 @@ STAGES = {
     "test": "#228833",
 }  # Paul Tol's "bright": tells apart without red and green
 OTHER = "#AA3377"
+BASINS = ("#BBBBBB", "#4477AA", "#EE6677")  # diverged, the global minimum, another
+PATH, EQUATION = "#EE7733", "#33BBEE"
+PATH_ARRAYS = frozenset({"t", "theta", "ode_t", "ode_theta", "minima", "x", "L"})
 _UNITS = {  # by the end of a metric's name
     "_nats": "nats", "_bits": "bits", "_seconds": "s", "_percent": "%", "_bytes": "bytes", "_fraction": "share",
     "samples_per_second": "samples/s", "kl": "nats", "elbo": "nats", "nll": "nats", "perplexity": "words",
@@ -121,3 +125,100 @@ def value_table(points: pd.DataFrame) -> pd.DataFrame:
     table["points"] = groups.size()
     table["not_finite"] = table["points"] - groups["finite"].count()
     return table.rename_axis("metric").reset_index()
+
+
+def path_chart(arrays: Mapping[str, np.ndarray], words: Mapping[str, str]) -> Figure:
+    """An optimizer's path and its differential equation's solution: on the landscape, or over time where it is a line.
+
+    Args:
+        arrays: of paths.npz: t (n,), theta (n, D), ode_t, ode_theta, minima (m, D), x, L and, for D = 2, y.
+        words: path_title, optimizer, equation, minimum, time.
+    """
+    from plotly.graph_objects import Contour, Figure, Scatter
+
+    theta, solution, minima = arrays["theta"], arrays["ode_theta"], arrays["minima"]
+    is_plane = theta.shape[1] == 2
+    figure = Figure()
+    if is_plane:
+        shade = _spread(arrays["L"])
+        figure.add_trace(
+            Contour(
+                x=arrays["x"],
+                y=arrays["y"],
+                z=shade,
+                customdata=arrays["L"],
+                colorscale="Greys",
+                reversescale=True,
+                showscale=False,
+                ncontours=24,
+                line={"width": 0.5},
+                hovertemplate="%{x:.3g}, %{y:.3g}: L = %{customdata:.4g}<extra></extra>",
+            )
+        )
+        marks = {"x": minima[:, 0], "y": minima[:, 1], "mode": "markers", "marker": {"symbol": "x", "size": 9}}
+        figure.add_trace(Scatter(**marks, name=words["minimum"], marker_color="#228833"))
+    else:
+        for minimum in minima[:, 0]:
+            figure.add_hline(y=float(minimum), line={"color": "#228833", "width": 1, "dash": "dot"})
+    for name, times, points, color in (
+        (words["equation"], arrays["ode_t"], solution, EQUATION),
+        (words["optimizer"], arrays["t"], theta, PATH),
+    ):
+        x, y = (points[:, 0], points[:, 1]) if is_plane else (times, points[:, 0])
+        figure.add_trace(Scatter(x=x, y=y, mode="lines", name=name, line={"color": color, "width": 2}))
+    figure.update_layout(**_LAYOUT, title_text=words["path_title"], height=420)
+    figure.update_layout(legend={"orientation": "h", "x": 1, "xanchor": "right", "y": -0.18, "yanchor": "top"})
+    figure.update_xaxes(title_text="x" if is_plane else words["time"], showgrid=False, zeroline=False)
+    figure.update_yaxes(title_text="y" if is_plane else "x", showgrid=False, zeroline=False)
+    if is_plane:  # a path that leaves the landscape does not shrink it
+        figure.update_xaxes(range=[float(arrays["x"][0]), float(arrays["x"][-1])])
+        figure.update_yaxes(range=[float(arrays["y"][0]), float(arrays["y"][-1])])
+    return figure
+
+
+def basin_chart(arrays: Mapping[str, np.ndarray], words: Mapping[str, str]) -> Figure:
+    """The minimum every cell of the map ends in, over the learning rate and 1 - beta.
+
+    Args:
+        arrays: of paths.npz: lr (n_lr,), beta (n_beta,), basin and loss (n_lr, n_beta).
+        words: map_title.
+    """
+    import numpy as np
+    from plotly.graph_objects import Figure, Heatmap
+
+    rest = 1 - arrays["beta"]
+    has_beta = bool(np.isfinite(rest).all())
+    figure = Figure(
+        Heatmap(
+            x=arrays["lr"],
+            y=rest if has_beta else [1.0],
+            z=np.minimum(arrays["basin"], len(BASINS) - 2).T,
+            customdata=np.stack([arrays["basin"].T, arrays["loss"].T], -1),
+            colorscale=[[share, color] for i, color in enumerate(BASINS) for share in (i / 3, (i + 1) / 3)],
+            zmin=-1.5,
+            zmax=1.5,
+            xgap=1,
+            ygap=1,
+            showscale=False,
+            hovertemplate="lr %{x:.3g}, 1 - β %{y:.3g}<br>%{customdata[0]}: L = %{customdata[1]:.4g}<extra></extra>",
+        )
+    )
+    figure.update_layout(**_LAYOUT, title_text=words["map_title"], height=420)
+    ticks = {"type": "log", "dtick": "D2", "showgrid": False}
+    figure.update_xaxes(**ticks, title_text="lr")
+    figure.update_yaxes(**ticks, title_text="1 - β", autorange="reversed", visible=has_beta)
+    return figure
+
+
+_LAYOUT = {
+    "margin": {"l": 8, "r": 8, "t": 44, "b": 8},
+    "title": {"font": {"size": 15}, "x": 0, "xanchor": "left", "y": 0.97, "yanchor": "top"},
+}
+
+
+def _spread(loss: np.ndarray) -> np.ndarray:
+    """Losses so that low ones fill as much of a scale as high ones do."""
+    import numpy as np
+
+    low, high = loss.min(), loss.max()
+    return np.asarray(np.log1p(60 * (loss - low) / max(high - low, 1e-300)))

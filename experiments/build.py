@@ -19,6 +19,7 @@ from experiments.checkpoints import Checkpoints, Seeds, StopEarly, use_exact_loo
 from experiments.config import Config
 from experiments.console import Progressing
 from experiments.errors import ConfigError
+from experiments.lean import NoProfiler
 from experiments.logger import Logger, Recorder
 from experiments.notify import Notifier
 from experiments.parser import signature_of
@@ -30,10 +31,12 @@ from lightning_modules import MODULES
 from lightning_modules.data import DATA
 from lightning_modules.data.image_set import ImageSet
 from lightning_modules.data.loader import EpochLoader
-from lightning_modules.optimizers import SCHEDULES, build
+from lightning_modules.dynamics import callback as dynamics_callback
+from lightning_modules.optimizers import SCHEDULES, build, configure
 from lightning_modules.parts import load_class
 
 Say = Callable[[str], None]
+UNENDING = 10**6  # epochs of a run that only steps or time end: no batch grows any more
 
 
 def set_threads(threads: int | None) -> int:
@@ -61,6 +64,9 @@ def build_parts(config: Config) -> tuple[pl.LightningModule, Any]:
             filled[part] = values[part]
     if "schedule" in values:
         filled["schedule"] = _schedule(values, data)
+        for part in ("optimizer", "critic_optimizer"):
+            if part in values:
+                _refusing("schedule", configure, [_dummy()], values[part], filled["schedule"])
     pl.seed_everything(values["seed"], verbose=False)  # again: initial weights do not depend on what the data drew
     module = _construct("model", values["model"], MODULES, filled)
     if not isinstance(module, pl.LightningModule):
@@ -112,8 +118,11 @@ def _facts(data: Any, kind: type[Any]) -> dict[str, Any]:
 
 def _check_optimizer(part: str, settings: Mapping[str, Any]) -> None:
     given = dict(settings)
-    dummy = [torch.nn.Parameter(torch.zeros(2, 2))]
-    _refusing(part, build, given.pop("class"), dummy, **given)
+    _refusing(part, build, given.pop("class"), [_dummy()], **given)
+
+
+def _dummy() -> torch.nn.Parameter:
+    return torch.nn.Parameter(torch.zeros(2, 2))
 
 
 def _schedule(values: Mapping[str, Any], data: Any) -> dict[str, Any]:
@@ -132,16 +141,32 @@ def _schedule(values: Mapping[str, Any], data: Any) -> dict[str, Any]:
 
 def planned_steps(options: TrainerOptions, data: Any) -> int | None:
     """Steps of the whole run if nothing stops it early; None where only time ends it, or no length is known."""
+    if isinstance(data, ImageSet):
+        processes = n_processes(options)
+        return steps_of(options, lambda epoch: _refusing("data", data.batches_in_epoch, epoch, processes))
     return steps_of(options, n_batches(data))
 
 
 def n_batches(data: Any) -> int | None:
-    """Training batches of an epoch; None where the data does not say before it is set up."""
+    """Training batches of the first epoch; None where the data does not say before it is set up."""
     train = data[0] if isinstance(data, tuple) else data
     try:
         return len(train.train_dataloader() if hasattr(train, "train_dataloader") else train)
     except Exception:  # noqa: BLE001 - a data module nobody has set up yet may raise anything
         return None
+
+
+def n_processes(options: TrainerOptions) -> int:
+    """Processes that will train together.
+
+    Raises ConfigError where the machine cannot have them.
+    """
+    if options.devices == options.num_nodes == 1:
+        return 1
+    check_trainer(options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _lightning_trainer(options, logger=False).world_size
 
 
 @dataclass(frozen=True)
@@ -159,6 +184,7 @@ class Session:
         checkpoint: to go on from.
         callbacks: the user's own, before ours.
         notifier: told how it ends, and of the first value that is not finite.
+        only_last: see Checkpoints.
     """
 
     writer: RunWriter
@@ -171,6 +197,7 @@ class Session:
     checkpoint: Path | None = None
     callbacks: tuple[pl.Callback, ...] = ()
     notifier: Notifier | None = None
+    only_last: bool = False
 
 
 def build_trainer(session: Session, logger: Logger) -> pl.Trainer:
@@ -186,19 +213,27 @@ def build_trainer(session: Session, logger: Logger) -> pl.Trainer:
         every=options.checkpoint_every,
         keep_best=options.keep.best,
         monitor=objective,
+        only_last=session.only_last,
         before_save=recorder.gather,
     )
     ours: list[pl.Callback] = [
         *session.callbacks,
         recorder,
+        *_dynamics(options, int(session.config.values["seed"])),
         Progressing(recorder, session.say, objective[0] if objective else None),
         Pictures(folder, options.quality_every),
         *_early_stopping(options, objective, session.say),
         checkpoints,
         Seeds(int(session.config.values["seed"])),  # last: it puts back what the others' hooks draw in a validation
     ]
+    growing = isinstance(session.data, ImageSet) and session.data.growth.is_on
     trainer = _lightning_trainer(
-        options, profiler=_profiler(options, folder), logger=logger, callbacks=ours, default_root_dir=folder
+        options,
+        profiler=_profiler(options, folder),
+        logger=logger,
+        callbacks=ours,
+        default_root_dir=folder,
+        reload_dataloaders_every_n_epochs=int(growing),  # a larger batch makes another length
     )
     use_exact_loop(trainer, checkpoints)
     if options.compile:
@@ -210,22 +245,37 @@ def check_session(module: pl.LightningModule, data: Any, options: TrainerOptions
     """Raises ConfigError for what a fit would refuse or do nothing with, before there is a run."""
     check_trainer(options)
     _early_stopping(options, objective_of(module), print)
+    for measuring in _dynamics(options, 0):
+        _refusing("trainer.dynamics", measuring.setup, None, module, "fit")
     if options.gradient_clip_val is not None and not module.automatic_optimization:
         raise ConfigError(
             f"trainer.gradient_clip_val: {type(module).__name__} optimises by hand, where Lightning clips nothing; "
             "call self.clip_gradients in its training_step"
         )
+    if options.accumulate_grad_batches > 1 and not module.automatic_optimization:
+        raise ConfigError(
+            f"trainer.accumulate_grad_batches = {options.accumulate_grad_batches}: {type(module).__name__} optimises by "
+            "hand, where Lightning accumulates nothing; use 1"
+        )
     train = data[0] if isinstance(data, tuple) else data
-    if not isinstance(train, ImageSet | EpochLoader):
-        return  # not read yet: its own length is Lightning's to judge
-    count = n_batches(data) or 0
+    if isinstance(train, ImageSet):
+        last = (options.max_epochs or UNENDING) - 1  # batches never become more
+        processes = n_processes(options)
+        count = _refusing("data", train.batches_in_epoch, last, processes)
+        grown = f"the last epoch, of batches grown to {train.batch_size_at(last, processes)},"
+        _check_intervals(options, count, grown if train.growth.is_on else "an epoch")
+    elif isinstance(train, EpochLoader):  # any other is not read yet: its length is Lightning's to judge
+        _check_intervals(options, n_batches(data) or 0, "an epoch")
+
+
+def _check_intervals(options: TrainerOptions, count: int, whose: str) -> None:
     limit, interval = options.limit_train_batches, options.val_check_interval
-    if isinstance(limit, float) and int(count * limit) < 1:
+    if isinstance(limit, float) and count and int(count * limit) < 1:
         raise ConfigError(
             f"trainer.limit_train_batches = {limit}: no batch of {count} is left; at least {1 / count:.2g}"
         )
     if isinstance(interval, int) and interval > count:
-        raise ConfigError(f"trainer.val_check_interval = {interval}: an epoch has {count} batches; use at most {count}")
+        raise ConfigError(f"trainer.val_check_interval = {interval}: {whose} has {count} batches; use at most {count}")
 
 
 def check_trainer(options: TrainerOptions) -> None:
@@ -265,9 +315,9 @@ def _lightning_trainer(options: TrainerOptions, **more: Any) -> pl.Trainer:
         )
 
 
-def _profiler(options: TrainerOptions, folder: Path) -> SimpleProfiler | AdvancedProfiler | None:
+def _profiler(options: TrainerOptions, folder: Path) -> NoProfiler | SimpleProfiler | AdvancedProfiler:
     if options.profiler is None:
-        return None
+        return NoProfiler()
     kind = SimpleProfiler if options.profiler == "simple" else AdvancedProfiler
     return kind(dirpath=folder, filename="profile")
 
@@ -296,6 +346,10 @@ def _early_stopping(options: TrainerOptions, objective: tuple[str, str] | None, 
         )
     mode = wanted.mode or (objective[1] if objective and objective[0] == monitor else "min")
     return [StopEarly(monitor, mode, wanted.patience or 3, wanted.min_delta, say)]
+
+
+def _dynamics(options: TrainerOptions, seed: int) -> list[pl.Callback]:
+    return [dynamics_callback(name, options.dynamics_every, seed) for name in dict.fromkeys(options.dynamics)]
 
 
 def quiet() -> None:

@@ -134,8 +134,8 @@ _UniqueKeys.add_implicit_resolver(
 )
 
 
-def read_yaml(path: Path) -> Settings:
-    """The mapping in a YAML file; errors name file and line."""
+def load_yaml(path: Path) -> Settings:
+    """The mapping in a YAML file, its keys not checked; errors name file and line."""
     try:
         text = path.expanduser().read_text(encoding="utf-8")
     except OSError as error:
@@ -144,20 +144,31 @@ def read_yaml(path: Path) -> Settings:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}){hint}; give the path of a YAML file") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is no text in UTF-8; give the path of a YAML file") from error
-    try:
-        loaded = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        raise ConfigError(f"{where}: {error.problem}; fix the YAML there") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    loaded = parse_yaml(text, str(path))
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
         raise ConfigError(
             f"{path}: a config maps keys to values, found a {type(loaded).__name__}; start with 'model: {{class: vae}}'"
         )
+    return loaded
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """The value a YAML text stands for, `1e-3` a number and a key given twice refused; errors begin with `where`."""
+    try:
+        return yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
+        raise ConfigError(f"{place}: {error.problem}; fix the YAML there") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: not YAML ({' '.join(str(error).split())})") from error
+
+
+def read_yaml(path: Path) -> Settings:
+    """The settings in a YAML file; errors name file and line."""
+    loaded = load_yaml(path)
     settings = _shaped(loaded, str(path))
     for part in settings.values():
         place, _, name = str(part.get("class", "")).rpartition(":") if isinstance(part, dict) else ("", "", "")

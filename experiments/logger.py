@@ -6,7 +6,7 @@ import atexit
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,6 +77,7 @@ class Logger(LightningLogger):
         self.seconds = 0.0  # spent in the training thread
         self.ending = "FINISHED"
         self.first_nonfinite: int | None = None  # step of the first value that was not finite
+        self.heard: Callable[[list[Point]], None] | None = None  # told of every value, in the training thread
         if run is not None:
             self._attach(run)
 
@@ -156,6 +157,8 @@ class Logger(LightningLogger):
             self._nonfinite, self.first_nonfinite = True, step
             self._delivery.put("tags", {"taolu.first_nonfinite_step": str(step)})
         self._delivery.put("metrics", points)
+        if self.heard is not None:
+            self.heard(points)
         self.last.update((key, value) for key, value, _, _ in points)
         self.seconds += time.perf_counter() - start
 
@@ -254,9 +257,20 @@ class Recorder(Callback):
         self._clock = _Clock()
         batches = trainer.fit_loop.max_batches
         if self._options is not None and isinstance(batches, int):
-            # max_batches has limit_train_batches applied
-            self.total_steps = steps_of(replace(self._options, limit_train_batches=1.0), batches)
+            # a function of the epoch where the batch may grow; max_batches has limit_train_batches applied
+            lengths = getattr(_data_of(trainer), "batches_in_epoch", None)
+            options = self._options if lengths else replace(self._options, limit_train_batches=1.0)
+            self.total_steps = steps_of(options, lengths or batches)
         self.logger.beat(step_of(trainer), self.total_steps)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Rows of a step over all processes, from the step on that they change at, where the batch may grow."""
+        size_at, epoch = getattr(_data_of(trainer), "batch_size_at", None), trainer.current_epoch
+        if size_at is None or not getattr(trainer, "reload_dataloaders_every_n_epochs", 0):
+            return
+        if epoch == 0 or size_at(epoch) != size_at(epoch - 1):
+            rows = size_at(epoch) * trainer.world_size * trainer.accumulate_grad_batches
+            self.logger.log_metrics({"train/batch_size": float(rows)}, step_of(trainer))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """The batch is there: what passed since the last step was spent on data."""
@@ -363,6 +377,10 @@ class Recorder(Callback):
         killed = isinstance(exception, KeyboardInterrupt | SystemExit | SIGTERMException)
         self.logger.ending = "KILLED" if killed else "FAILED"
         self._hand_on()
+
+
+def _data_of(trainer: Trainer) -> Any:
+    return getattr(trainer, "datamodule", None)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a module draws, stored after validations: `pictures()` as PNG, `arrays()` as latent.npz."""
+"""What a module draws, stored after validations: `pictures()` as PNG, `arrays()` as files of NumPy arrays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from experiments.store.files import atomic_path
 
 
 class Pictures(pl.Callback):
-    """Stores what a module draws: `pictures()` as PNG and `arrays()` as latent.npz, after validations.
+    """Stores what a module draws after validations: `pictures()` as PNG, `arrays()` as files of NumPy arrays.
+
+    `pictures()` maps names to tensors, `arrays()` maps file names such as latent.npz to named arrays.
 
     Args:
         folder: of the run.
@@ -37,12 +39,12 @@ class Pictures(pl.Callback):
             return
         with torch.no_grad():
             pictures: dict[str, torch.Tensor] = getattr(pl_module, "pictures", dict)()
-            arrays: dict[str, Any] = getattr(pl_module, "arrays", dict)()
+            files: dict[str, dict[str, Any]] = getattr(pl_module, "arrays", dict)()
         for name, picture in pictures.items():
             with atomic_path(self.folder / "media" / name / f"{step_of(trainer):08d}.png") as part:
                 as_image(picture).save(part, format="PNG", compress_level=1)
-        if arrays:
-            with atomic_path(self.folder / "latent.npz") as part, part.open("wb") as file:
+        for name, arrays in files.items():
+            with atomic_path(self.folder / name) as part, part.open("wb") as file:
                 np.savez_compressed(file, **arrays)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -69,6 +69,8 @@ class TrainerOptions:
         early_stopping: stop when a validation quantity no longer improves.
         keep: which checkpoints stay.
         profiler: null, simple or advanced: a table of where the time went, as an artifact.
+        dynamics: what is measured of the training itself: noise, sharpness, updates, any of them as [noise,sharpness].
+        dynamics_every: steps between two such measurements.
     """
 
     max_epochs: int | None = 10
@@ -93,6 +95,8 @@ class TrainerOptions:
     early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
     keep: Keep = field(default_factory=Keep)
     profiler: Literal["simple", "advanced"] | None = None
+    dynamics: tuple[Literal["noise", "sharpness", "updates"], ...] = ()
+    dynamics_every: int = 100
 
     def __post_init__(self) -> None:
         """Refuses values no run can use.
@@ -106,6 +110,7 @@ class TrainerOptions:
             "accumulate_grad_batches",
             "checkpoint_every",
             "quality_every",
+            "dynamics_every",
         ):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -152,6 +157,8 @@ PLACE = (
     "trainer.checkpoint_every",
     "trainer.quality_every",
     "trainer.profiler",
+    "trainer.dynamics",
+    "trainer.dynamics_every",
 )
 
 
@@ -162,16 +169,28 @@ def _check_share(name: str, value: float, *, allow_zero: bool) -> None:
         raise ValueError(f"trainer.{name} = {value}: must be greater than 0")
 
 
-def steps_of(options: TrainerOptions, n_batches: int | None) -> int | None:
-    """Steps of a whole run over epochs of `n_batches` batches if nothing stops it early; None where that is unknown."""
+def steps_of(options: TrainerOptions, n_batches: int | Callable[[int], int] | None) -> int | None:
+    """Steps of a whole run if nothing stops it early; None where that is unknown.
+
+    Args:
+        options: of the trainer.
+        n_batches: batches of an epoch: of each, or a function of the epoch from 0; None or 0 = unknown.
+    """
     found = []
     if options.max_epochs is not None and n_batches:
-        limit = options.limit_train_batches
-        used = min(n_batches, limit) if isinstance(limit, int) else int(n_batches * limit)
-        found.append(options.max_epochs * math.ceil(used / options.accumulate_grad_batches))
+        if isinstance(n_batches, int):
+            found.append(options.max_epochs * _steps_of_epoch(options, n_batches))
+        else:
+            found.append(sum(_steps_of_epoch(options, n_batches(epoch)) for epoch in range(options.max_epochs)))
     if options.max_steps is not None:
         found.append(options.max_steps)
     return min(found) if found else None
+
+
+def _steps_of_epoch(options: TrainerOptions, n_batches: int) -> int:
+    limit = options.limit_train_batches
+    used = min(n_batches, limit) if isinstance(limit, int) else int(n_batches * limit)
+    return math.ceil(used / options.accumulate_grad_batches)
 
 
 def seconds(text: str) -> float:

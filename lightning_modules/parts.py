@@ -29,7 +29,7 @@ def load_class(spec: str, known: Mapping[str, str]) -> type[Any]:
             f"allowed: {', '.join(known)}, path/file.py:Class, package.module:Class"
         )
     place, _, name = target.rpartition(":")
-    module = _file_module(Path(place)) if place.endswith(".py") else _named_module(place)
+    module = load_file(Path(place)) if place.endswith(".py") else _named_module(place)
     found = getattr(module, name, None)
     if not isinstance(found, type):
         own = [
@@ -63,7 +63,11 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     return f" (did you mean '{elsewhere[close[0]]}'?)" if close else ""
 
 
-def _file_module(path: Path) -> ModuleType:
+def load_file(path: Path) -> ModuleType:
+    """The module in a Python file anywhere; an edited file is another module.
+
+    Raises ValueError where there is no such file.
+    """
     path = path.expanduser().resolve()
     if not path.is_file():
         raise ValueError(f"no file {path}; give the path of a Python file, as in path/file.py:Class")

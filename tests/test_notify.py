@@ -196,9 +196,7 @@ def test_run_resume_and_rerun_tell_how_they_end_and_keep_no_url(
         monkeypatch.setattr(sys, "argv", command)
         assert main(command[1:]) == 0
     assert titles(server) == ["FINISHED a", "FINISHED a", "FINISHED b"]
-    files = [
-        path for path in store.folder.rglob("*") if path.is_file() and path.name != "git.patch"
-    ]  # this test, edited
+    files = [path for path in store.folder.rglob("*") if path.is_file() and path.name != "git.patch"]
     assert [path for path in files if b"hunter2" in path.read_bytes() or b"/hidden" in path.read_bytes()] == []
     told = read_run(store, find_run(store, "a")).folder / "command.txt"
     assert told.read_text().count("--notify '***'") == 2

@@ -45,6 +45,7 @@ def assert_same_end(left: Result, right: Result) -> None:
     a, b = (load_checkpoint(result.folder / "checkpoints" / "last.ckpt") for result in (left, right))
     assert_equal(a["state_dict"], b["state_dict"])
     assert_equal(a["optimizer_states"], b["optimizer_states"])
+    assert_equal(a["lr_schedulers"], b["lr_schedulers"])
 
 
 def assert_equal(a: Any, b: Any) -> None:
@@ -104,6 +105,53 @@ def test_a_finished_run_can_be_extended_twice(store: Store, target: str) -> None
     result = start(store, {"trainer.max_epochs": 1}, target)
     for epochs in (2, 3):
         result = go_on(store, result, {"trainer.max_epochs": epochs})
+    assert_same_end(whole, result)
+    assert values(store, result) == values(store, whole)
+
+
+# A batch of 256, 512 and 1024 rows: epochs of 5, 2 and 1 steps.
+GROWING = {
+    "data.batch_growth": 2,
+    "optimizer": "momentum",
+    "optimizer.lr": 1e-3,
+    "optimizer.beta": 0.9,
+    "schedule": "recipe",
+    "schedule.steps": 8,
+    "schedule.scale_momentum": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("more", "stops"),
+    [
+        ({}, (2, 5, 6, 8)),
+        (
+            {
+                "trainer.val_check_interval": 0.5,
+                "trainer.limit_train_batches": 4,
+                "trainer.accumulate_grad_batches": 2,
+            },
+            (1, 2, 3, 4),
+        ),
+    ],
+    ids=["plain", "limits, windows and validations within epochs"],
+)
+def test_a_growing_batch_with_its_rate_and_momentum_resumes_within_epochs_and_between(
+    store: Store, more: dict[str, Any], stops: tuple[int, ...]
+) -> None:
+    whole = start(store, {**GROWING, **more}, "vae")
+    expected = values(store, whole)
+    assert max(step for _, step in expected) == stops[-1] - 1
+    result = start(store, {**GROWING, **more, "trainer.max_steps": stops[0]}, "vae")
+    for limit in stops[1:]:
+        result = go_on(store, result, {"trainer.max_steps": limit})
+    assert_same_end(whole, result)
+    assert {key: value for key, value in values(store, result).items() if key in expected} == expected
+
+
+def test_a_run_is_extended_by_epochs_of_larger_batches(store: Store) -> None:
+    whole = start(store, GROWING, "vae")
+    result = go_on(store, start(store, {**GROWING, "trainer.max_epochs": 1}, "vae"), {"trainer.max_epochs": EPOCHS})
     assert_same_end(whole, result)
     assert values(store, result) == values(store, whole)
 

@@ -11,20 +11,23 @@ import streamlit as st
 from dashboard import artifacts, charts
 from dashboard.state import points, table
 from dashboard.views.runs import empty
-from dashboard.words import STATUS, Say, ago, plain, size_text, span
+from dashboard.words import STATUS, VERDICTS, Say, ago, plain, size_text, span
 from experiments.store.location import Store
 from experiments.store.read import RunRecord, find_run, read_run
+from experiments.store.verdicts import read_evidence
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MOST_CHARTS = 8
+PATHS = "paths.npz"
+EVIDENCE, PLOT = "evidence.json", "plot.png"
 _ID_LENGTH = 32
 _MOST_LINES, _MOST_FILES = 400, 1_000
 
 
 def page(store: Store, say: Say) -> None:
-    """The page: header, then one tab each for curves, config, images, console and files."""
+    """The page: header, then a tab each for evidence and paths where there are any, curves, config, images and files."""
     runs = table(store)
     if "run" not in st.query_params:
         if runs.empty:
@@ -36,13 +39,17 @@ def page(store: Store, say: Say) -> None:
     run = read_run(store, handle if len(handle) == _ID_LENGTH else find_run(store, handle))  # an id: deleted runs too
     _header(run, say)
     _failure(run, say)
-    names = ("curves", "config", "images", "console", "files")
-    tabs = st.tabs([say(name) for name in names], key="tab", bind="query-params")
-    draw = {"curves": _curves, "config": _config, "images": _images, "console": _console, "files": _files}
-    for name, tab in zip(names, tabs, strict=True):
+    draw = {"curves": _curves, "config": _config, "images": _images}
+    if (run.folder / EVIDENCE).is_file():
+        draw = {"evidence": _evidence} | draw
+    if (run.folder / PATHS).is_file():
+        draw["paths"] = _paths
+    draw |= {"console": _console, "files": _files}
+    tabs = st.tabs([say(name) for name in draw], key="tab", bind="query-params")
+    for draw_tab, tab in zip(draw.values(), tabs, strict=True):
         if tab.open:
             with tab:
-                draw[name](store, run, say)
+                draw_tab(store, run, say)
 
 
 def _header(run: RunRecord, say: Say) -> None:
@@ -95,6 +102,22 @@ def _failure(run: RunRecord, say: Say) -> None:
     st.error(f"**{say('failure')}:** {plain(trace.splitlines()[-1], 400)}", icon=":material/error:")
     with st.expander("traceback.txt"):
         st.code(trace, language=None, wrap_lines=True)
+
+
+def _evidence(store: Store, run: RunRecord, say: Say) -> None:
+    """What a claim's probe measured: the plot, then the numbers."""
+    evidence = read_evidence(store, run.run_id)
+    if evidence is None:
+        st.warning(say("no_evidence"))
+        return
+    verdict = str(evidence.get("verdict", ""))
+    st.badge(say(verdict) if verdict in VERDICTS else plain(verdict), color=VERDICTS.get(verdict, "gray"))
+    st.text(f"{evidence.get('statement', '')}\n{evidence.get('statement_zh', '')}")
+    plot = artifacts.read_image(run.folder, PLOT)
+    if plot is not None:
+        st.image(plot, width=720, alt=str(evidence.get("statistic", "")))
+    with st.expander(EVIDENCE):
+        st.json(evidence)
 
 
 def _curves(store: Store, run: RunRecord, say: Say) -> None:
@@ -176,6 +199,20 @@ def _images(store: Store, run: RunRecord, say: Say) -> None:
                 st.warning(say("image_refused", name=plain(steps[step]), most=artifacts.LARGEST_IMAGE_MB))
             else:
                 st.image(image, caption=f"{say('step')} {step}", alt=f"{plain(name)} {step}")
+
+
+def _paths(store: Store, run: RunRecord, say: Say) -> None:
+    arrays = artifacts.read_arrays(run.folder, PATHS)
+    if arrays is None or not arrays.keys() >= charts.PATH_ARRAYS:
+        st.warning(say("no_paths", most=artifacts.LARGEST_ARRAYS_MB))
+        return
+    left, right = st.columns(2)
+    config = {"displaylogo": False, "displayModeBar": False}
+    words = {name: say(name) for name in ("path_title", "map_title", "optimizer", "equation", "minimum", "time")}
+    left.plotly_chart(charts.path_chart(arrays, words), key="path chart", config=config)
+    if "basin" in arrays:
+        right.plotly_chart(charts.basin_chart(arrays, words), key="basin chart", config=config)
+        right.caption(say("map_hint"))
 
 
 def _console(store: Store, run: RunRecord, say: Say) -> None:

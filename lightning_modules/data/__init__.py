@@ -6,4 +6,5 @@ DATA: dict[str, str] = {
     "mnist": "lightning_modules.data.hub:MNIST",
     "fashion_mnist": "lightning_modules.data.hub:FashionMNIST",
     "cifar10": "lightning_modules.data.hub:CIFAR10",
+    "steps": "lightning_modules.data.steps:Steps",
 }

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from lightning_modules.data.encoded_images import table_part
+from lightning_modules.data.growth import Growth
 from lightning_modules.data.image_arrays import ImageSource, Pixels, View
 from lightning_modules.data.image_set import ImageSet
 from lightning_modules.data.sampling import Sampling
@@ -13,11 +14,14 @@ class HubImages(ImageSet):
     """A set of labelled images on the Hugging Face Hub with a train and a test part; the test part validates.
 
     Args:
-        batch_size: Images a process and step.
+        batch_size: Images a process and step; with batch_growth in the first epoch.
         sampling: Order of the training images: shuffled each epoch, or drawn each step with or without replacement.
         image_size: Side in pixels to resize to. By default images stay as they are.
         pixels: Range of the values: unit is [0, 1], symmetric is [-1, 1].
         cache_dir: Folder for the download. By default that of the library datasets.
+        batch_growth: Whole factor by which the training batch grows between epochs; 1 keeps it as it is.
+        growth_every: Epochs between two growths.
+        max_batch_size: Largest batch it grows to; by default the largest that the training set can fill.
         seed: Of the order of the training images.
     """
 
@@ -30,6 +34,9 @@ class HubImages(ImageSet):
         image_size: int | None = None,
         pixels: Pixels = "unit",
         cache_dir: str | None = None,
+        batch_growth: int = 1,
+        growth_every: int = 1,
+        max_batch_size: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(
@@ -39,6 +46,7 @@ class HubImages(ImageSet):
             batch_size=batch_size,
             sampling=sampling,
             seed=seed,
+            growth=Growth(batch_growth, growth_every, max_batch_size),
         )
 
 

@@ -5,24 +5,27 @@ from collections.abc import Callable
 import pytorch_lightning as pl
 import torch
 
+from lightning_modules.data.growth import Growth
 from lightning_modules.data.image_arrays import RANGES, ImagePart, ImageSource, View, digest, shuffled, split
-from lightning_modules.data.loader import TensorLoader, check_batch_size
-from lightning_modules.data.sampling import Sampling, checked_sampling
+from lightning_modules.data.loader import TensorLoader, check_batch_size, whole_batches
+from lightning_modules.data.sampling import Sampling, checked_sampling, process
 
 
 class ImageSet(pl.LightningDataModule):
     """Images in memory as batches (x float32 (B, C, H, W), y int64 (B,)); subclasses say where to read them.
 
     Attributes: `name`, `source`, `shape` (C, H, W), `n_classes`, `n_train`, `n_val`, `value_range`, and `digest`, which
-    changes with whatever a model sees.
+    changes with whatever a model sees. A batch that grows needs a Trainer that asks for its loaders every epoch; a run
+    of taolu's has one.
 
     Args:
         read: Reads the images; called once the settings are checked.
         name: What to call the set in messages and records.
         view: How a model sees the images.
-        batch_size: Images a process and step.
+        batch_size: Images a process and step, in the first epoch.
         sampling: Order of the training images.
         seed: Of that order.
+        growth: Of the training batch.
         validation_fraction: Share that validates where the source has no test part.
         split_seed: Of that split, and of the order of the validation images.
     """
@@ -38,6 +41,7 @@ class ImageSet(pl.LightningDataModule):
         batch_size: int,
         sampling: Sampling,
         seed: int,
+        growth: Growth | None = None,
         validation_fraction: float = 0.1,
         split_seed: int = 0,
     ) -> None:
@@ -46,7 +50,9 @@ class ImageSet(pl.LightningDataModule):
         self.batch_size = batch_size
         self.sampling: Sampling = checked_sampling(sampling)
         self.seed = seed
+        self.growth = growth or Growth()
         check_batch_size(batch_size, None, "")
+        self.growth.check(batch_size)
         view.check()
         if not 0 < validation_fraction < 1:
             raise ValueError(
@@ -62,13 +68,35 @@ class ImageSet(pl.LightningDataModule):
         check_batch_size(batch_size, self.n_train, f"training images of {name}")
 
     def train_dataloader(self) -> TensorLoader:
-        """Batches of the training images in the order that `sampling` names."""
-        limit = self.trainer.limit_train_batches if self.trainer is not None else 1.0
-        return TensorLoader(self._train, self.batch_size, sampling=self.sampling, seed=self.seed, limit=limit)
+        """Batches of the training images in the order that `sampling` names, as large as this epoch's are."""
+        epoch, limit = 0, 1.0
+        if self.trainer is not None:
+            epoch, limit = self.trainer.current_epoch, self.trainer.limit_train_batches
+            if self.growth.is_on and getattr(self.trainer, "reload_dataloaders_every_n_epochs", 0) != 1:
+                raise ValueError(
+                    f"data.batch_growth = {self.growth.factor}: needs a Trainer that asks for its loaders every epoch;"
+                    " give it reload_dataloaders_every_n_epochs=1"
+                )
+        size = self.batch_size_at(epoch)
+        return TensorLoader(self._train, size, sampling=self.sampling, seed=self.seed, limit=limit)
 
     def val_dataloader(self) -> TensorLoader:
         """Batches of every validation image once, in the order of their rows."""
         return TensorLoader(self._validation, self.batch_size, sampling=None)
+
+    def batch_size_at(self, epoch: int, n_processes: int | None = None) -> int:
+        """Training images a process and step in that epoch, from 0: a function of the settings alone.
+
+        Args:
+            epoch: From 0.
+            n_processes: That share the images; None = as many as there are now.
+        """
+        return self.growth.batch_size(self.batch_size, epoch, self.n_train, n_processes or process()[1])
+
+    def batches_in_epoch(self, epoch: int, n_processes: int | None = None) -> int:
+        """Training batches of that epoch on each process; ValueError where there is none. Arguments as above."""
+        n_processes = n_processes or process()[1]
+        return whole_batches(self.n_train, self.batch_size_at(epoch, n_processes), n_processes)
 
     def _hold(self, train: ImagePart, validation: ImagePart, view: View) -> None:
         if train.pixels != validation.pixels:

@@ -125,13 +125,7 @@ class TensorLoader(EpochLoader[tuple[Tensor, ...]]):
     def __len__(self) -> int:
         if self.sampling is None:
             return len(self._edges()) - 1
-        n_processes = process()[1]
-        if self.batch_size * n_processes > self.n_rows:
-            raise ValueError(
-                f"data.batch_size = {self.batch_size} on each of {n_processes} processes: larger than the {self.n_rows}"
-                f" training rows; use at most {self.n_rows // n_processes}"
-            )
-        return self.n_rows // (self.batch_size * n_processes)
+        return whole_batches(self.n_rows, self.batch_size, process()[1])
 
     def batches(self, epoch: int, start: int) -> Iterator[tuple[Tensor, ...]]:
         """The batches of `epoch` from index `start` on; copies, so a step may work in place."""
@@ -186,3 +180,13 @@ def check_batch_size(batch_size: int, n_rows: int | None, rows: str) -> None:
         raise ValueError(f"data.batch_size = {batch_size}: must be at least 1")
     if n_rows is not None and batch_size > n_rows:
         raise ValueError(f"data.batch_size = {batch_size}: larger than the {n_rows} {rows}; use at most {n_rows}")
+
+
+def whole_batches(n_rows: int, batch_size: int, n_processes: int) -> int:
+    """Training batches an epoch has on each process, the ragged last one dropped; ValueError where there is none."""
+    if batch_size * n_processes > n_rows:
+        raise ValueError(
+            f"data.batch_size = {batch_size} on each of {n_processes} processes: larger than the {n_rows} training rows"
+            f"; use at most {n_rows // n_processes}"
+        )
+    return n_rows // (batch_size * n_processes)

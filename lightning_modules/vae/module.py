@@ -36,8 +36,8 @@ Batch = Tensor | tuple[Tensor, ...] | list[Tensor]
 class Terms(NamedTuple):
     """What one pass over a batch gives: the two terms of the negative ELBO, and the posterior they came from."""
 
-    reconstruction: Tensor  # 0-d, -ln p(x|z) in nats per image
-    kl: Tensor  # 0-d, nats per image
+    reconstruction: Tensor  # (B,), -ln p(x|z) in nats
+    kl: Tensor  # (B,), in nats
     mean: Tensor  # (B, D)
     sigma: Tensor  # (B, D), the posterior's standard deviation
 
@@ -118,12 +118,22 @@ class VAE(pl.LightningModule):
         """Pixel means (n, C, H, W) decoded from n draws of the prior; the same seed gives the same images."""
         return self.decode(torch.randn(n, self.latent_dim, generator=draw(seed, "prior", 0)).to(self.device))
 
+    def with_noise(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Images and a draw of noise for each, (B, D): what `per_sample_loss` takes."""
+        x = _images(batch)
+        return x, row_noise(self.seed, "per_sample_loss", 0, len(x), self.latent_dim).to(x)
+
+    def per_sample_loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """The loss of each image at its own noise, (B,): what `lightning_modules.dynamics` measures."""
+        terms = self._terms(*batch)
+        return terms.reconstruction + self.beta * terms.kl
+
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """The loss to minimise and, detached, the terms it is made of."""
         x = _images(batch)
         step = (self.current_epoch, batch_idx)
         terms = self._terms(x, noise(self.seed, "posterior", step, len(x), self.latent_dim).to(x.device))
-        return {"loss": terms.reconstruction + self.beta * terms.kl, **_quantities(terms)}
+        return {"loss": terms.reconstruction.mean() + self.beta * terms.kl.mean(), **_quantities(terms)}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Logs the same terms for the validation set, with the same noise for an image in every epoch."""
@@ -176,14 +186,15 @@ class VAE(pl.LightningModule):
             grids["manifold"] = tile(self._manifold()[1], MANIFOLD_SIDE)
         return {name: enlarge(grid).cpu() for name, grid in grids.items()}
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The manifold of a 2-D latent space, n x n points: `grid` (n, n, 2), `decoded` uint8 (n, n, H, W[, C])."""
+    def arrays(self) -> dict[str, dict[str, np.ndarray]]:
+        """The file latent.npz of a 2-D latent space: `grid` (n, n, 2), `decoded` uint8 (n, n, H, W[, C])."""
         if self.latent_dim != 2:
             return {}
         z, images = self._manifold()
         decoded = (255 * images).round().byte().movedim(1, -1).squeeze(-1)  # (n n, H, W[, C])
         arrays = {"grid": z.cpu().numpy(), "decoded": decoded.cpu().numpy()}
-        return {name: array.reshape(MANIFOLD_SIDE, MANIFOLD_SIDE, *array.shape[1:]) for name, array in arrays.items()}
+        side = MANIFOLD_SIDE
+        return {"latent.npz": {name: array.reshape(side, side, *array.shape[1:]) for name, array in arrays.items()}}
 
     def _terms(self, x: Tensor, epsilon: Tensor) -> Terms:
         """Equation (4) or (5) of kexue.fm/archives/5383, z = mean + epsilon * sigma."""
@@ -194,7 +205,7 @@ class VAE(pl.LightningModule):
         bernoulli = self.decoder_name == "bernoulli"
         reconstruction = bernoulli_nll(pixels, x) if bernoulli else gaussian_nll(pixels, x, self.log_sigma)
         kl = gaussian_kl(mean, log_var) if self.kl_name == "closed_form" else one_sample_kl(z, mean, log_var)
-        return Terms(reconstruction.mean(), kl.mean(), mean, sigma)
+        return Terms(reconstruction, kl, mean, sigma)
 
     def _pixels(self, z: Tensor) -> Tensor:
         """The decoder's output (B, C, H, W): logits of a Bernoulli, means of a Gaussian."""
@@ -238,7 +249,7 @@ def _in_full(x: Tensor) -> Tensor:
 
 
 def _quantities(terms: Terms) -> dict[str, Tensor]:
-    reconstruction, kl = terms.reconstruction.detach(), terms.kl.detach()
+    reconstruction, kl = terms.reconstruction.detach().mean(), terms.kl.detach().mean()
     return {
         "elbo": -(reconstruction + kl),
         "reconstruction": reconstruction,

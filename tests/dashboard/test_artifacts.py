@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dashboard import artifacts
@@ -79,3 +80,21 @@ def test_files_are_listed_with_sizes_and_links_outside_are_not(folder: Path) -> 
     write_text(folder / "a.txt", "123")
     (folder / "link.txt").symlink_to(folder.parent / "secret.txt")
     assert artifacts.file_table(folder).to_dict("list") == {"file": ["a.txt"], "size": [3]}
+
+
+def test_arrays_are_read_by_name(folder: Path) -> None:
+    np.savez(folder / "paths.npz", t=np.arange(3))
+    arrays = artifacts.read_arrays(folder, "paths.npz")
+    assert arrays is not None
+    assert {name: array.tolist() for name, array in arrays.items()} == {"t": [0, 1, 2]}
+
+
+def test_arrays_that_are_missing_broken_large_or_objects_are_not_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "broken.npz").write_bytes(b"PK\x03\x04 not really")
+    np.savez(folder / "objects.npz", a=np.array([print]))
+    np.savez_compressed(folder / "large.npz", a=np.zeros(300_000))
+    monkeypatch.setattr(artifacts, "LARGEST_ARRAYS_MB", 2)
+    for name in ("none.npz", "broken.npz", "objects.npz", "large.npz", "../secret.txt"):
+        assert artifacts.read_arrays(folder, name) is None

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -11,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 from dashboard.views import runs
 from experiments.store.location import Store
 from tests.conftest import Writer
+from tests.dashboard.test_charts import paths
 
 APP = Path(runs.__file__).parents[1] / "app.py"
 TABS = ("Curves", "Config", "Images", "Console", "Files")
@@ -106,6 +109,29 @@ def test_a_run_shows_its_command_config_and_console(filled_store: Store) -> None
     assert "taolu run vae --model.latent_dim 8" in texts(open_run(filled_store, run="steady"))
     assert "latent_dim: 8" in texts(open_run(filled_store, run="steady", tab="Config"))
     assert "epoch 0 done\nfinished" in texts(open_run(filled_store, run="steady", tab="Console"))
+
+
+def test_a_run_that_recorded_paths_has_a_tab_for_them(writer: Writer) -> None:
+    run_id, other = writer.run("walk"), writer.run("other")
+    buffer = io.BytesIO()
+    np.savez(buffer, **paths(2))  # type: ignore[arg-type]
+    writer.file(run_id, "paths.npz", buffer.getvalue())
+    app = open_run(writer.store, run="walk", tab="Paths")
+    assert not app.exception
+    assert len(app.get("plotly_chart")) == 2
+    assert "Blue cells end in the basin of the global minimum" in texts(app)
+    assert [tab.label for tab in app.tabs] == [*TABS[:3], "Paths", *TABS[3:]]
+    assert [tab.label for tab in open_run(writer.store, run=other).tabs] == [*TABS]
+
+
+def test_paths_that_cannot_be_drawn_are_named(writer: Writer) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, other=np.ones(3))
+    for name, content in (("broken", b"PK"), ("lacking", buffer.getvalue())):
+        writer.file(writer.run(name), "paths.npz", content)
+        app = open_run(writer.store, run=name, tab="Paths")
+        assert not app.exception
+        assert app.warning[0].value == "paths.npz is broken, lacks arrays, or is larger than 50 MB."
 
 
 def test_a_run_with_three_hundred_metrics_draws_at_most_eight_charts(writer: Writer) -> None:

@@ -210,7 +210,8 @@ def test_pictures_of_a_gaussian_decoder_span_the_range_of_the_data() -> None:
 @pytest.mark.parametrize(("shape", "pixels"), [((1, 8, 8), (8, 8)), ((3, 8, 9), (8, 9, 3))])
 def test_arrays_hold_the_manifold(shape: tuple[int, int, int], pixels: tuple[int, ...]) -> None:
     model = vae(shape=shape)
-    grid, decoded = model.arrays()["grid"], model.arrays()["decoded"]
+    arrays = model.arrays()["latent.npz"]
+    grid, decoded = arrays["grid"], arrays["decoded"]
     assert grid.shape == (15, 15, 2)
     assert grid[7, 7] == pytest.approx([0, 0], abs=1e-6)  # the medians
     assert grid[0, 14] == pytest.approx([-1.6449, 1.6449], abs=1e-4)  # the quantiles at .05 and .95
