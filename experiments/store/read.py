@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 NOTE = "mlflow.note.content"
 HANDLE = "a unique prefix of an id (4 characters or more), a name, last, last:EXPERIMENT or best:EXPERIMENT:METRIC"
 _SHORTEST_PREFIX = 4
-_NOT_MODELS = ("evaluation", "features")  # made by other runs: `last` and `best` mean the run a person started
+_NOT_MODELS = ("evaluation", "features", "claim")  # `last` and `best` mean the run a person started
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ def find_run(store: Store, handle: str, *, deleted: bool = False) -> str:
             (without either: min).
         deleted: look among the deleted runs instead of the others.
 
-    `last` and `best` pass over evaluations and feature extractors, which belong to another run, and bare `last` over
-    experiments whose name begins with _. A best value is finite and belongs to a finished run.
+    `last` and `best` pass over claims, evaluations and feature extractors, which are no models of a person's, and bare
+    `last` over experiments whose name begins with _. A best value is finite and belongs to a finished run.
     """
     selection = Selection(stage=_stage(deleted))
     runs = read_tables(store, selection, ()).runs
@@ -234,7 +234,7 @@ def _last(runs: list[RunRow], experiment: str | None) -> str:
         _check_experiment(runs, experiment)
     for row in runs:  # newest first
         wanted = row.experiment == experiment if experiment is not None else not row.experiment.startswith("_")
-        if wanted and (row.kind not in _NOT_MODELS or experiment == "_features"):
+        if wanted and (row.kind not in _NOT_MODELS or experiment in ("_features", "claims")):
             return row.run_id
     raise ConfigError("no run of that kind yet; start one: taolu run vae")
 
