@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lightning_modules.optimizers.stepping import BLOCK_ELEMENTS, POSITIVE, SHARE, Limit, SteppingOptimizer
+from lightning_modules.optimizers.stepping import POSITIVE, SHARE, Limit, SteppingOptimizer
 
-CPU_BLOCK_ELEMENTS = 4 * BLOCK_ELEMENTS  # a thread: in larger tensors U is computed twice, which costs more than cache
+CPU_BLOCK_ELEMENTS = 256 * 1024  # a thread: in larger tensors U is computed twice, which costs more than cache
 DEVICE_BLOCK_ELEMENTS = 1 << 24  # elsewhere than on a CPU: temporaries of 64 MiB, kernels that still fill a GPU
 DECAY = Limit(lambda value: -1 <= value <= 0, "lie in [-1, 0]; the paper's is -0.8")
 ABOVE_ZERO = Limit(lambda value: value > 0, "be greater than 0; infinity never clips")
