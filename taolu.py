@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+import json
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,10 +16,30 @@ if TYPE_CHECKING:
     import pandas as pd
     import pytorch_lightning as pl
 
+    from experiments.check import Report
+    from experiments.find import Finding
     from experiments.logger import Logger, Recorder
     from experiments.run import Result
 
-__all__ = ["Logger", "Recorder", "fit", "history", "load", "rerun", "resume", "run", "runs"]
+__all__ = [
+    "Logger",
+    "Recorder",
+    "check",
+    "claims",
+    "diff",
+    "evaluate",
+    "find",
+    "fit",
+    "fork",
+    "history",
+    "load",
+    "report",
+    "rerun",
+    "resume",
+    "run",
+    "runs",
+    "sweep",
+]
 
 
 def run(
@@ -53,6 +74,34 @@ def run(
 
     label = Label(name, _texts(tags), note, notify=_urls(notify))
     return run_config(resolve(str(experiment), overrides=options), store=locate(store), label=label, say=say)
+
+
+def enqueue(
+    experiment: str,
+    *,
+    name: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    note: str | None = None,
+    store: str | None = None,
+    **options: Any,
+) -> int:
+    """The number of a new item of the queue, which a worker (`taolu worker`) will run as `run` would now.
+
+    Args:
+        experiment: a name, FILE.yaml or FILE.py:Class.
+        name: of the run, as tags and note are.
+        tags: the user's own.
+        note: Markdown, shown beside the run.
+        store: folder or URL, whose queue it is.
+        options: dotted keys to values, as on the command line.
+
+    Raises ConfigError, before anything is written, for what `run` would refuse, and for secrets.
+    """
+    from experiments.queue import add
+    from experiments.run import Label
+    from experiments.store.location import locate
+
+    return add(str(experiment), overrides=options, store=locate(store), label=Label(name, _texts(tags), note)).number
 
 
 def _texts(tags: Mapping[str, Any] | None) -> dict[str, str]:
@@ -113,6 +162,92 @@ def rerun(
 
     label = Label(name, _texts(tags), note, notify=_urls(notify))
     return rerun_run(handle, overrides=secrets, store=locate(store), label=label, say=say)[0]
+
+
+def fork(
+    handle: str,
+    *,
+    start: str | int = "last",
+    reset: str | Iterable[str] = (),
+    name: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    note: str | None = None,
+    notify: str | Iterable[str] = (),
+    store: str | None = None,
+    say: Callable[[str], None] = print,
+    **options: Any,
+) -> Result:
+    """A new run from a run's exact state, with `**{"optimizer.lr": 1e-4}` applied from the first step on.
+
+    Args:
+        handle: id prefix, name, last, last:vae, best:vae:val/elbo.
+        start: the checkpoint: last, best, or the steps after which one was saved.
+        reset: of optimizer, schedule and data: what begins anew.
+        name: of the new run, as tags, note and notify are.
+        tags: the user's own.
+        note: Markdown, shown beside the run.
+        notify: URL or URLs of apprise, told how the run ends and of the first value that is not finite; kept nowhere.
+        store: folder or URL.
+        say: takes the progress lines.
+        options: dotted keys to values: what is changed.
+
+    Raises ConfigError when there is no such run or checkpoint, or its state does not fit what is changed.
+    """
+    from experiments.fork import fork as fork_run
+    from experiments.run import Label
+    from experiments.store.location import locate
+
+    label = Label(name, _texts(tags), note, notify=_urls(notify))
+    parts = [reset] if isinstance(reset, str) else list(reset)
+    return fork_run(handle, start=start, reset=parts, overrides=options, store=locate(store), label=label, say=say)
+
+
+def evaluate(
+    handle: str,
+    *,
+    checkpoint: str = "best",
+    metrics: str | Iterable[str] = (),
+    data: Any = None,
+    name: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    note: str | None = None,
+    notify: str | Iterable[str] = (),
+    store: str | None = None,
+    say: Callable[[str], None] = print,
+    **options: Any,
+) -> Result:
+    """A run's model validated again, on its own data or others; a run of kind evaluation.
+
+    Args:
+        handle: id prefix, name, last, last:vae, best:vae:val/elbo.
+        checkpoint: best or last; best falls back to last where there is none.
+        metrics: names of those that are kept; none = all.
+        data: a name or FILE.py:Class as on the command line, a LightningDataModule, or a loader; None = the run's own.
+        name: of the new run, as tags, note and notify are.
+        tags: the user's own.
+        note: Markdown, shown beside the run.
+        notify: URL or URLs of apprise, told how the run ends; kept nowhere.
+        store: folder or URL.
+        say: takes the progress lines.
+        options: of the data, as `**{"data.path": "x.npz"}`, and where it is computed.
+
+    Raises ConfigError when there is no such run, checkpoint or metric, or its model does not take the data.
+    """
+    from experiments.evaluate import evaluate as evaluate_run
+    from experiments.run import Label
+    from experiments.store.location import locate
+
+    given = {"data": data, **options} if isinstance(data, str) else options
+    return evaluate_run(
+        handle,
+        checkpoint=checkpoint,
+        metrics=[metrics] if isinstance(metrics, str) else list(metrics),
+        data=None if isinstance(data, str) else data,
+        overrides=given,
+        store=locate(store),
+        label=Label(name, _texts(tags), note, notify=_urls(notify)),
+        say=say,
+    )
 
 
 def fit(
@@ -180,6 +315,174 @@ def history(handle: str, keys: Sequence[str] | None = None, *, store: str | None
 
     place = locate(store)
     return read_history(place, find_run(place, handle), keys)
+
+
+def diff(handle: str, other: str, *, store: str | None = None) -> dict[str, Any]:
+    """What differs between a run and another, or FILE.yaml, as the verb's `--json` prints it.
+
+    Raises ConfigError when there is no such run or file.
+    """
+    from experiments.diff import diff as difference
+    from experiments.store.location import locate
+
+    return difference(locate(store), handle, other).plain()
+
+
+def report(
+    *handles: str,
+    out: str | None = None,
+    form: Literal["html", "markdown", "latex", "csv"] = "html",
+    store: str | None = None,
+) -> pd.DataFrame:
+    """Means over seeds with 95 % intervals: columns group, metric, n, mean, low, high, sd, n_lost (not finite).
+
+    Args:
+        handles: of runs and sweeps.
+        out: a file the report is written to.
+        form: of that file.
+        store: folder or URL.
+
+    Raises ConfigError when there is no such run, none has finished, or the file cannot be written.
+    """
+    from pathlib import Path
+
+    import pandas as pd
+
+    from experiments.report import check_form, check_place, write_report
+    from experiments.report import report as report_on
+    from experiments.store.location import locate
+
+    path = check_place(Path(out).expanduser()) if out else None
+    found = report_on(locate(store), handles)
+    if path is not None:
+        write_report(found.text(check_form(form)), path)
+    return pd.DataFrame(found.plain()["figures"])
+
+
+def claims(
+    *names: str,
+    run: bool = False,
+    effort: Literal["quick", "full"] = "quick",
+    seed: int = 0,
+    workers: int = 1,
+    design: Mapping[str, Any] | None = None,
+    files: Iterable[str] = (),
+    store: str | None = None,
+    say: Callable[[str], None] = print,
+) -> pd.DataFrame:
+    """One row a claim: statement, estimate with its 95 % interval, verdict; as they stand, or measured now.
+
+    Args:
+        names: claims and articles, as "5655-S1" and "6234"; none = all.
+        run: measure them first, as runs of kind claim, and return what was found.
+        effort: seconds or minutes a claim.
+        seed: of every draw.
+        workers: processes, one thread each.
+        design: design values to replace, by name; the evidence is then marked custom.
+        files: Python files with a tuple CLAIMS of your own.
+        store: folder or URL.
+        say: takes a line a claim.
+
+    Raises ConfigError for an unknown name, design value or effort.
+    """
+    import pandas as pd
+
+    from experiments.claims.listing import standing
+    from experiments.claims.record import Settings
+    from experiments.claims.registry import chosen
+    from experiments.claims.runner import run as run_claims
+    from experiments.store.location import locate
+
+    place = locate(store)
+    if run:
+        custom = tuple((key, str(value)) for key, value in (design or {}).items())
+        found = run_claims(names, Settings(seed, effort, workers, custom, tuple(files)), place, say)
+        return pd.DataFrame([finding.row() for finding in found])
+    now = standing(place, tuple(files))
+    return pd.DataFrame([now.row(claim) for claim in chosen(names, now.claims)])
+
+
+def sweep(
+    target: str,
+    *,
+    grid: Mapping[str, Sequence[Any]] | None = None,
+    seeds: int | None = None,
+    n_trials: int | None = None,
+    sampler: str | None = None,
+    pruner: str | None = None,
+    workers: int = 1,
+    timeout: float | None = None,
+    trial_timeout: float | None = None,
+    resume: bool = False,
+    name: str | None = None,
+    store: str | None = None,
+    say: Callable[[str], None] = print,
+    **settings: Any,
+) -> pd.DataFrame:
+    """One row a trial of a sweep: parameters, values, run; `taolu.sweep("vae", grid={"optimizer.lr": [1e-3, 3e-3]})`.
+
+    Args:
+        target: a shipped sweep, a sweep file, or an experiment with a grid.
+        grid: dotted keys to the values to try.
+        seeds: of every point.
+        n_trials: in all, over every session.
+        sampler: grid, random, tpe or another of Optuna's.
+        pruner: none, median, hyperband or another of Optuna's.
+        workers: processes, one thread each.
+        timeout: seconds after which no further trial starts.
+        trial_timeout: seconds after which a trial ends with what it has.
+        resume: go on with a study that exists.
+        name: of the study.
+        store: folder or URL.
+        say: takes the progress lines.
+        settings: what all trials share, as `**{"trainer.max_epochs": 3}`.
+
+    Raises ConfigError, a ValueError, in one line for whatever cannot be used.
+    """
+    from experiments.conduct import Conduct
+    from experiments.conduct import sweep as conduct_sweep
+    from experiments.design import read_design
+    from experiments.store.location import locate
+    from experiments.store.studies import trials_table
+
+    words = [f"--{key}={json.dumps(value)}" for key, value in settings.items()]
+    axes = [f"{key}={json.dumps(list(values))[1:-1]}" for key, values in (grid or {}).items()]
+    given = {"name": name, "grid": axes, "repeats": seeds, "n_trials": n_trials, "sampler": sampler, "pruner": pruner}
+    design = read_design(target, words, given)
+    conduct = Conduct(workers, timeout, trial_timeout, resume)
+    return trials_table(conduct_sweep(design, conduct, store=locate(store), say=say).study)
+
+
+def check(experiment: str, *, store: str | None = None, **options: Any) -> Report:
+    """What a few steps show of an experiment before it is run: `.warnings`, `.measured`, `.error`; no run is made.
+
+    Args:
+        experiment: a name, FILE.yaml or FILE.py:Class.
+        store: folder or URL: where it is kept what was warned of, for the next run to say whether rightly.
+        options: dotted keys to values, as on the command line.
+
+    Raises ConfigError, a ValueError, in one line for whatever cannot be used.
+    """
+    from experiments.check import check as check_config
+    from experiments.config import resolve
+    from experiments.store.location import locate
+
+    return check_config(resolve(str(experiment), overrides=options), locate(store))
+
+
+def find(experiment: str, **options: Any) -> Finding:
+    """A learning rate and batch size by measurement: `.suggested_lr`, `.suggested_batch`, `.ramp`, `.space()`.
+
+    Args:
+        experiment: a name, FILE.yaml or FILE.py:Class.
+        options: dotted keys to values, as on the command line.
+
+    Raises ConfigError, a ValueError, for whatever cannot be used, and when a step fails.
+    """
+    from experiments.config import resolve
+    from experiments.find import find as find_settings
+
+    return find_settings(resolve(str(experiment), overrides=options))
 
 
 def load(handle: str, *, checkpoint: str = "best", store: str | None = None) -> pl.LightningModule:

@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.profilers import AdvancedProfiler, SimpleProfiler
 
+from experiments.as_built import AsBuilt
 from experiments.checkpoints import Checkpoints, Seeds, StopEarly, use_exact_loop
 from experiments.config import Config
 from experiments.console import Progressing
@@ -77,6 +78,18 @@ def build_parts(config: Config) -> tuple[pl.LightningModule, Any]:
         check: Callable[[Any], None] = module.check_data  # type: ignore[assignment]
         _refusing("data", check, data)
     return module, data
+
+
+def build_data(config: Config, module: pl.LightningModule) -> Any:
+    """The data part of a config, for a module that exists already.
+
+    Raises ConfigError in one line for whatever it, or the module, refuses.
+    """
+    data = _construct("data", config.values["data"], DATA, {"seed": config.values["seed"]})
+    if hasattr(module, "check_data"):
+        check: Callable[[Any], None] = module.check_data  # type: ignore[assignment]
+        _refusing("data", check, data)
+    return data
 
 
 def _construct(part: str, settings: Mapping[str, Any], known: Mapping[str, str], filled: Mapping[str, Any]) -> Any:
@@ -217,6 +230,7 @@ def build_trainer(session: Session, logger: Logger) -> pl.Trainer:
         before_save=recorder.gather,
     )
     ours: list[pl.Callback] = [
+        AsBuilt(),  # first: a fork's callback moves schedules
         *session.callbacks,
         recorder,
         *_dynamics(options, int(session.config.values["seed"])),
@@ -241,6 +255,26 @@ def build_trainer(session: Session, logger: Logger) -> pl.Trainer:
     return trainer
 
 
+def build_validator(options: TrainerOptions, seed: int, folder: Path, *callbacks: pl.Callback) -> pl.Trainer:
+    """A Trainer that validates as a run's own does: same precision, same draws, one process; it logs nothing.
+
+    Args:
+        options: of the run.
+        seed: of the run.
+        folder: where Lightning would put files.
+        callbacks: before ours.
+    """
+    one = replace(options, devices=1, num_nodes=1, strategy="auto")
+    return _lightning_trainer(
+        one,
+        profiler=NoProfiler(),
+        logger=False,
+        callbacks=[*callbacks, Seeds(seed)],
+        default_root_dir=folder,
+        inference_mode=False,  # as within a fit: a validation may need gradients
+    )
+
+
 def check_session(module: pl.LightningModule, data: Any, options: TrainerOptions) -> None:
     """Raises ConfigError for what a fit would refuse or do nothing with, before there is a run."""
     check_trainer(options)
@@ -254,8 +288,8 @@ def check_session(module: pl.LightningModule, data: Any, options: TrainerOptions
         )
     if options.accumulate_grad_batches > 1 and not module.automatic_optimization:
         raise ConfigError(
-            f"trainer.accumulate_grad_batches = {options.accumulate_grad_batches}: {type(module).__name__} optimises by "
-            "hand, where Lightning accumulates nothing; use 1"
+            f"trainer.accumulate_grad_batches = {options.accumulate_grad_batches}: "
+            f"{type(module).__name__} optimises by hand, where Lightning accumulates nothing; use 1"
         )
     train = data[0] if isinstance(data, tuple) else data
     if isinstance(train, ImageSet):
@@ -365,6 +399,7 @@ def quiet() -> None:
         ".*passed in a `val_dataloader` but have no `validation_step`.*",
         ".*Trying to infer the `batch_size`.*",
         ".*`training_step` returned `None`.*",
+        ".*callbacks used to create the checkpoint need to be provided.*",  # of a fork without early stopping
     ):
         warnings.filterwarnings("ignore", message=text)
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):

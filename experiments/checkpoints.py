@@ -306,11 +306,7 @@ class Checkpoints(Callback):
             return
         if self.before_save is not None:
             self.before_save(trainer)
-        if trainer.is_global_zero:
-            with atomic_path(self.folder / "last.ckpt") as part:
-                trainer.save_checkpoint(part, weights_only=False)
-        else:
-            trainer.save_checkpoint(self.folder / "last.ckpt", weights_only=False)  # all ranks take part, one writes
+        write_checkpoint(trainer, self.folder / "last.ckpt")
         self._saved = step_of(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -332,14 +328,23 @@ class Checkpoints(Callback):
             self.best = float(value)
             if trainer.is_global_zero and (self.folder / "last.ckpt").exists():
                 with atomic_path(self.folder / "best.ckpt") as part:
-                    _link(self.folder / "last.ckpt", part)
+                    link(self.folder / "last.ckpt", part)
                 score = {"metric": key, "mode": mode, "value": self.best, "step": step_of(trainer)}
                 write_text(self.folder / BEST_SCORE, json.dumps(score))
 
 
-def _link(source: Path, target: Path) -> None:
+def write_checkpoint(trainer: Trainer, path: Path) -> None:
+    """The trainer's state at `path`, whole or not at all. All ranks take part, one writes."""
+    if not trainer.is_global_zero:
+        trainer.save_checkpoint(path, weights_only=False)
+        return
+    with atomic_path(path) as part:
+        trainer.save_checkpoint(part, weights_only=False)
+
+
+def link(source: Path, target: Path) -> None:
     """`target` with the content of `source`: a second name of the same bytes where the file system can."""
-    target.unlink()
+    target.unlink(missing_ok=True)
     try:
         os.link(source, target)
     except OSError:

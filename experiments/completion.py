@@ -7,12 +7,14 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from experiments.errors import unknown
+from experiments.errors import ConfigError, unknown
 from experiments.store.files import write_text
 
+NEWEST = 100  # runs whose names are offered
 SCRIPTS = {
     "bash": """_taolu() {
   local IFS=$'\\n'
@@ -59,11 +61,13 @@ def complete(words: list[str]) -> list[str]:
     own = [f"--{name}" for name in (*verb.options, "help")]
     previous = before[-1].removeprefix("--")
     if before[-1] in own and OPTIONS[previous][0]:
-        return []  # a value of the user's own: the shell offers files
+        return _starting(last, _words(OPTIONS[previous][0]))  # a value of the user's own: the shell offers files
     if before[0] == "completion":
         return _starting(last, SCRIPTS)
-    if before[0] != "run":
-        return _starting(last, own) if last.startswith("-") else []
+    if before[:2] == ["queue", "add"]:  # takes what run takes
+        before = before[1:]
+    elif before[0] not in ("run", "check", "find"):
+        return _starting(last, own if last.startswith("-") else _offered(before, verb.usage))
     if len(before) == 1:
         return _starting(last, experiment_names())
     if before[-1].startswith("--") and previous.removesuffix(".class") in PARTS:
@@ -74,6 +78,63 @@ def complete(words: list[str]) -> list[str]:
         return _starting(last, _values(options[previous]["type"]))
     parts = [f"--{part}" for part in schema.get("parts", {})]
     return _starting(last, [*own, *parts, *(f"--{key}" for key in options)]) if last.startswith("-") else []
+
+
+def _offered(before: list[str], usage: str) -> list[str]:
+    """What a verb takes that is no option and no experiment: tasks, names of sweeps, runs."""
+    if " RUN" in usage:
+        return _handles(before)
+    offered = {"claims": _claims, "sweep": _sweeps, "queue": _queue}.get(before[0])
+    return offered(before[1:]) if offered else []
+
+
+def _words(placeholder: str) -> list[str]:
+    """The words of a placeholder such as quick|full; none of one that stands for a value of the user's own."""
+    return placeholder.removesuffix(" *").split("|") if placeholder.islower() else []
+
+
+def _claims(before: list[str]) -> list[str]:
+    """Tasks of the verb claims, then what they take: articles, and the claims that claims.lock names."""
+    from experiments.claims.lock import read_lock
+    from experiments.claims.registry import ARTICLES
+    from experiments.cli import CLAIM_TASKS
+
+    if not before:
+        return [task for task in CLAIM_TASKS if task]
+    articles = [] if before[0] == "show" else [str(article) for article in ARTICLES]
+    return [*articles, *read_lock()] if before[0] in ("show", "run", "check") else []
+
+
+def _sweeps(before: list[str]) -> list[str]:
+    """What the verb sweep takes first: the shipped sweeps, and experiments."""
+    from experiments.config import experiment_names
+    from experiments.design import sweep_names
+
+    return [] if before else [*sweep_names(), *experiment_names()]
+
+
+def _handles(before: list[str]) -> list[str]:
+    """What names a run: `last` and names of the newest; of the deleted ones after restore."""
+    from experiments.store.location import locate
+    from experiments.store.tables import Selection, read_tables
+
+    given = dict(pairwise(before))
+    stage = "deleted" if before[0] == "restore" else "active"
+    try:
+        rows = read_tables(locate(given.get("--store"), given.get("--store_dir")), Selection(stage=stage), ()).runs
+    except ConfigError:
+        return []
+    names = [
+        row.name for row in rows[:NEWEST] if row.name and not set(row.name) & set(" :'\"")
+    ]  # the shell breaks there
+    return list(dict.fromkeys(["last", *names])) if rows else []
+
+
+def _queue(before: list[str]) -> list[str]:
+    """Tasks of the verb queue."""
+    from experiments.cli import QUEUE_TASKS
+
+    return [] if before else list(QUEUE_TASKS)
 
 
 def _values(kind: str) -> list[str]:

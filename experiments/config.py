@@ -81,9 +81,9 @@ def experiment_names() -> list[str]:
     return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 
 
-def describe(name: str) -> dict[str, str]:
-    """The head of a shipped config: its Why, Run and See."""
-    text = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8")
+def describe(name: str, folder: Path = CONFIGS) -> dict[str, str]:
+    """The head of a shipped config, or of a sweep: its Why, Run and See."""
+    text = (folder / f"{name}.yaml").read_text(encoding="utf-8")
     found = re.findall(r"^# (Why|Run|See):\s*(.+(?:\n#  .*)*)", text, flags=re.MULTILINE)
     return {key.lower(): re.sub(r"\n#\s*", "\n", value).strip() for key, value in found}
 
@@ -292,6 +292,36 @@ def resolve_trainer(name: str, overrides: Mapping[str, Any]) -> Config:
     values = parse_settings(build_parser({}), settings, (), {})
     _check_values(values)
     return Config(name, {key: values[key] for key in ("trainer", "seed", "threads")})
+
+
+def resolve_data(
+    name: str, settings: Settings, options: Sequence[str] = (), overrides: Mapping[str, Any] | None = None
+) -> Config:
+    """A config for a module that has its weights: its data, trainer, seed and threads with options over them.
+
+    Args:
+        name: of the experiment.
+        settings: of these parts, as stored with a run.
+        options: command-line words.
+        overrides: dotted keys to values, from Python.
+
+    Raises ConfigError in one line for whatever cannot be used.
+    """
+    notes: list[str] = []
+    chosen, words = _split(options)
+    given = _shaped(nest(as_plain(overrides or {})), "overrides")
+    for key in (*chosen, *given):
+        if key not in ("data", "trainer", "threads"):
+            raise unknown("option", f"--{key}", ("--data", "--data.KEY", "--trainer.KEY", "--threads"))
+    layered = overlay(settings, given, notes)
+    layered = overlay(layered, {part: {"class": value} for part, value in chosen.items()}, notes)
+    classes = {"data": _load("data", layered.get("data", {}).get("class") or DEFAULT_CLASS["data"])}
+    _check_data(*classes["data"])
+    _check_other_classes(words, classes)
+    values = parse_settings(build_parser(classes), layered, words, classes)
+    _check_values(values)
+    data = {"class": classes["data"][0], **values.get("data", {})}
+    return Config(name, {"data": data, **{key: values[key] for key in ("trainer", "seed", "threads")}}, tuple(notes))
 
 
 def chosen_parts(target: str, options: Sequence[str]) -> tuple[Settings, dict[str, tuple[str, type[Any]]]]:

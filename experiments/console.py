@@ -30,7 +30,7 @@ class Progressing(Callback):
         self._task = TaskID(0)
         self._shown = 0.0
         self._started = (time.monotonic(), 0)
-        self._line = ""
+        self._due: tuple[int, int] | None = None  # epoch and steps done of a validation nobody was told of
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The bar appears."""
@@ -68,26 +68,26 @@ class Progressing(Callback):
         """A plain line, where there is no bar; at most one every half second."""
         if trainer.sanity_checking or not trainer.is_global_zero or self._bar is not None:
             return
-        start, first = self._started
-        done = step_of(trainer) + 1
+        self._due = (trainer.current_epoch + 1, step_of(trainer) + 1)
+        if time.monotonic() - self._shown > 0.5:
+            self._say_due(trainer)
+
+    def _say_due(self, trainer: Trainer) -> None:
+        if self._due is None:
+            return
+        (epoch, done), (start, first) = self._due, self._started
         spent = time.monotonic() - start
         of = f"/{self.recorder.total_steps}" if self.recorder.total_steps else ""
-        self._line = f"epoch {trainer.current_epoch + 1}  step {done}{of}  {self._values(trainer)}"
+        line = f"epoch {epoch}  step {done}{of}  {self._values(trainer)}"
         if self.recorder.total_steps and done > first:
-            self._line += f"  left {_duration(spent / (done - first) * (self.recorder.total_steps - done))}"
-        if time.monotonic() - self._shown > 0.5:
-            self._flush_line()
-
-    def _flush_line(self) -> None:
-        if self._line:
-            self._shown = time.monotonic()
-            self.say(self._line)
-            self._line = ""
+            line += f"  left {_duration(spent / (done - first) * (self.recorder.total_steps - done))}"
+        self._shown, self._due = time.monotonic(), None
+        self.say(line)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The bar goes; the last line stays."""
         self._stop()
-        self._flush_line()
+        self._say_due(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """The bar goes."""
@@ -100,8 +100,9 @@ class Progressing(Callback):
 
     def _values(self, trainer: Trainer) -> str:
         shown = {"loss": self.recorder.latest.get("train/loss")}
-        if self.objective is not None and self.objective in trainer.callback_metrics:
-            shown[self.objective] = float(trainer.callback_metrics[self.objective])
+        metrics = trainer.callback_metrics  # made anew at every look, 2 ms
+        if self.objective is not None and self.objective in metrics:
+            shown[self.objective] = float(metrics[self.objective])
         return "  ".join(f"{key} {value:.4g}" for key, value in shown.items() if value is not None)
 
 

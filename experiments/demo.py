@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiments.build import Say
+from experiments.claims.lock import read_lock
+from experiments.claims.record import Settings
+from experiments.claims.runner import run as run_claims
 from experiments.config import resolve
 from experiments.run import Label, Result, run
 from experiments.store.location import Store
@@ -57,6 +60,45 @@ def vae(store: Store, full: bool, colours: bool) -> Line:
     )
 
 
+def paths(store: Store, full: bool, colours: bool) -> Line:
+    """Which momenta cross the poor minimum of the function of kexue.fm/archives/6261; descent without any does not."""
+    started = time.perf_counter()
+    # To lr .03, where a step is still shorter than the poor minimum is wide: descent cannot leave by overshooting.
+    overrides = {"model.lr_range": [1e-3, 0.03], "model.n_beta": 24 if full else 12, "threads": 1}
+    length = {"data.steps": 1000 if full else 300, "trainer.max_epochs": 1}
+    result = run(resolve("paths", overrides=overrides | length), store=store, label=Label(tags={"demo": "paths"}))
+    _check(result)
+    with np.load(result.folder / "paths.npz") as arrays:
+        basin = arrays["basin"]  # (lr, beta), beta from 0 upwards
+    reached = basin == 0
+    verdict = "holds" if reached.any() and not reached[:, 0].any() else "fails"
+    image = np.where(reached, 255, np.where(basin > 0, 60, 0)).astype(np.uint8).T[::-1]
+    return Line(
+        what=f"Momentum, {basin.size} cells of (lr, beta)",
+        number=f"{reached.mean():.0%} reach the global minimum; beta 0: {reached[:, 0].mean():.0%}",
+        verdict=f"{verdict}: only momentum leaves the poor one",
+        seconds=time.perf_counter() - started,
+        drawing=tuple(draw([image], 1, colours)),
+    )
+
+
+def claims(store: Store, full: bool, colours: bool) -> Line:
+    """Statements of the articles put to the test, two of which fail as they are written."""
+    started = time.perf_counter()
+    names = ["5655", "6234"] if full else ["5655-S1", "5655-S1.1", "5655-S1.1c", "6234-A2.3", "6234-A6.2", "6234-A6.2c"]
+    findings = run_claims(names, Settings(), store, lambda line: None)
+    verdicts = {finding.claim.id: finding.decision.verdict for finding in findings}
+    words = list(verdicts.values())
+    locked = read_lock()
+    verdict = "holds" if all(locked.get(claim) == word for claim, word in verdicts.items()) else "fails"
+    return Line(
+        what=f"{len(verdicts)} claims of the articles",
+        number=f"{words.count('holds')} hold, {words.count('fails')} fail as written",
+        verdict=f"{verdict}: verdicts as committed",
+        seconds=time.perf_counter() - started,
+    )
+
+
 def _check(result: Result) -> None:
     if result.status != "FINISHED":
         raise RuntimeError(
@@ -64,7 +106,7 @@ def _check(result: Result) -> None:
         )
 
 
-FAMILIES: dict[str, Callable[[Store, bool, bool], Line]] = {"vae": vae}
+FAMILIES: dict[str, Callable[[Store, bool, bool], Line]] = {"vae": vae, "paths": paths, "claims": claims}
 
 
 def demo(store: Store, say: Say, *, full: bool = False, colours: bool = False) -> list[Line]:

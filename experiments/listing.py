@@ -7,18 +7,24 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 from rich.cells import cell_len  # Chinese characters are two columns wide
 
+from experiments.columns import Choice
+from experiments.design import design_of
+from experiments.errors import ConfigError
 from experiments.parser import flatten
 from experiments.store.files import list_files
 from experiments.store.heartbeat import TAG, is_dead
-from experiments.store.location import Store
-from experiments.store.read import RunRecord, find_run, read_run, runs_table
+from experiments.store.location import Store, redact
+from experiments.store.read import find_run, read_run, runs_table
+from experiments.store.studies import StudyRecord, find_study, study_url, trials_table
 from experiments.store.write import as_text
+from experiments.tally import Tally, summary
 
 Row = dict[str, Any]
 PART_ORDER = {
@@ -27,9 +33,12 @@ PART_ORDER = {
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
-def listed(store: Store, limit: int, *, deleted: bool) -> list[Row]:
-    """The newest runs as plain values."""
-    table = runs_table(store, deleted=deleted).head(limit)
+def listed(store: Store, limit: int, *, deleted: bool, choice: Choice | None = None) -> list[Row]:
+    """The newest runs as plain values, or the first of those that are chosen.
+
+    Raises ConfigError for a filter or column that cannot be used.
+    """
+    table = (choice or Choice()).rows(runs_table(store, deleted=deleted)).head(limit)
     rows = []
     for record in table.to_dict("records"):
         metrics = {
@@ -49,6 +58,38 @@ def listed(store: Store, limit: int, *, deleted: bool) -> list[Row]:
             }
         )
     return rows
+
+
+def listed_columns(store: Store, limit: int | None, *, deleted: bool, choice: Choice) -> pd.DataFrame:
+    """The first of the chosen runs, their chosen columns: what `--csv` and `--columns` show; without limit all runs.
+
+    Raises ConfigError for a filter or column that cannot be used.
+    """
+    table = choice.rows(runs_table(store, deleted=deleted))
+    return choice.cut(table if limit is None else table.head(limit))
+
+
+def column_lines(table: pd.DataFrame) -> Iterator[str]:
+    """The table as text, whatever its width; numbers on the right."""
+    columns = []
+    for name in table.columns:
+        is_number = pd.api.types.is_float_dtype(table[name])
+        cells = [str(name), *(_cell(str(name), value) for value in table[name])]
+        width = max(map(cell_len, cells))
+        gaps = [" " * (width - cell_len(cell)) for cell in cells]
+        columns.append([gap + cell if is_number else cell + gap for cell, gap in zip(cells, gaps, strict=True)])
+    for line in zip(*columns, strict=True):
+        yield "  ".join(line).rstrip()
+
+
+def _cell(name: str, value: Any) -> str:
+    if pd.isna(value):
+        return ""
+    if isinstance(value, pd.Timestamp):
+        return value.strftime("%Y-%m-%d %H:%M")
+    if isinstance(value, float):
+        return _number(value)
+    return str(value)[:8] if name == "run" else str(value)
 
 
 def _is_dead(tag: Any) -> bool:
@@ -107,7 +148,7 @@ def shown(store: Store, handle: str) -> Row:
         "seconds": record.seconds,
         "note": record.note,
         "objective": _objective(record.tags.get("taolu.objective")),
-        "config": _config_now(record),
+        "config": config_now(record.folder, record.params),
         "params": record.params,
         "metrics": record.metrics,
         "tags": record.tags,
@@ -116,15 +157,19 @@ def shown(store: Store, handle: str) -> Row:
     }
 
 
-def _config_now(record: RunRecord) -> dict[str, str]:
-    """The config as text by dotted key: that of the last session, whose limits may have grown; else the parameters."""
-    path = record.folder / "config.yaml"
+def config_now(folder: Path, params: Mapping[str, str]) -> dict[str, str]:
+    """The config as text by dotted key: that of the last session, whose limits may have grown.
+
+    Args:
+        folder: of the run's files.
+        params: it started with, for a run whose config.yaml cannot be read.
+    """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         values = None
     if not isinstance(values, dict):
-        return record.params
+        return dict(params)
     return {key: as_text(value) for key, value in flatten(values).items() if key != "name"}
 
 
@@ -223,3 +268,32 @@ def _ago(started: str | None) -> str:
         if count:
             return f"{count} {unit}{'s' if count > 1 and unit != 'min' else ''} ago"
     return "just now"
+
+
+# ---- studies --------------------------------------------------------------------------------------------------------
+
+
+def study_shown(store: Store, name: str) -> Row:
+    """A study as plain values: counts, the best cell, and every trial."""
+    study = find_study(store, name)
+    rows = trials_table(study).to_dict("records")
+    return {**summary(name, _tally(study)), "rows": [{str(key): value for key, value in row.items()} for row in rows]}
+
+
+def study_lines(store: Store, name: str) -> Iterator[str]:
+    """A study as a table of its cells."""
+    study = find_study(store, name)
+    tally = _tally(study)
+    yield f"{name}  {tally.counts()}  sweep's run {study.run_id[:8]}"
+    if best := tally.best():
+        yield best
+    yield ""
+    yield from tally.table()
+    yield ""
+    yield f"more: optuna-dashboard {redact(study_url(store))}"
+
+
+def _tally(study: StudyRecord) -> Tally:
+    if not study.design:
+        raise ConfigError(f"study '{study.name}' was not made by taolu sweep; optuna-dashboard shows it")
+    return Tally.of(design_of(study.design), study.trials)

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 
 from experiments.config import read_yaml
 from experiments.errors import ConfigError
-from experiments.parser import FILLED, signature_of
+from experiments.parser import FILLED, Settings, signature_of
 from experiments.resume import load_checkpoint
 from experiments.store.location import Store, locate
 from experiments.store.read import RunRecord, find_run, read_run
@@ -31,24 +31,45 @@ def load(handle: str, *, checkpoint: str = "best", store: Store | None = None) -
     """
     store = store or locate()
     record = read_run(store, find_run(store, handle))
-    state = load_checkpoint(_checkpoint(record, checkpoint))
+    return module_of(record, load_checkpoint(checkpoint_file(record, checkpoint)))
+
+
+def module_of(record: RunRecord, state: Mapping[str, Any]) -> pl.LightningModule:
+    """The module of a run with the weights of one of its checkpoints, in evaluation mode.
+
+    Raises ConfigError when its class needs more than the run's config has.
+    """
     config = read_yaml(record.folder / "config.yaml")
-    settings = dict(config["model"])
-    spec = settings.pop("class")
+    facts = json.loads(record.tags.get("taolu.data_facts", "{}"))
     try:
-        kind = load_class(spec, MODULES)
-        facts = {**json.loads(record.tags.get("taolu.data_facts", "{}")), **config}
-        filled = {key: facts[key] for key in FILLED & set(signature_of(kind)) if key in facts}
-        given = {**settings, **filled, **(state.get("hyper_parameters") or {})}
-        module: pl.LightningModule = kind(**_accepted(kind, given))
-        module.load_state_dict(state["state_dict"])
+        module = rebuilt(config, facts, state)
     except (TypeError, ValueError, RuntimeError) as error:
         text = " ".join(str(error).split())
         raise ConfigError(
-            f"run {record.run_id[:8]}: {spec} cannot be built from its checkpoint ({text}); "
+            f"run {record.run_id[:8]}: {config['model']['class']} cannot be built from its checkpoint ({text}); "
             "keep the class where it was, call self.save_hyperparameters() in its __init__, and train again"
         ) from error
     return module.eval()
+
+
+def rebuilt(config: Settings, facts: Mapping[str, Any], state: Mapping[str, Any]) -> pl.LightningModule:
+    """The module of a config with the weights of a checkpoint.
+
+    Args:
+        config: as stored with a run.
+        facts: what its data said of itself: shape, n_classes.
+        state: the checkpoint.
+
+    Raises what its class raises, or RuntimeError for weights that do not fit.
+    """
+    settings = dict(config["model"])
+    kind = load_class(settings.pop("class"), MODULES)
+    known = {**facts, **config}
+    filled = {key: known[key] for key in FILLED & set(signature_of(kind)) if key in known}
+    given = {**settings, **filled, **(state.get("hyper_parameters") or {})}
+    module: pl.LightningModule = kind(**_accepted(kind, given))
+    module.load_state_dict(state["state_dict"])
+    return module
 
 
 def _accepted(kind: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,7 +80,11 @@ def _accepted(kind: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in given.items() if key in accepted}
 
 
-def _checkpoint(record: RunRecord, name: str) -> Path:
+def checkpoint_file(record: RunRecord, name: str) -> Path:
+    """The run's best or last checkpoint; last where there is no best.
+
+    Raises ConfigError for another name.
+    """
     if name not in ("best", "last"):
         raise ConfigError(f"checkpoint '{name}': must be best or last")
     folder = record.folder / "checkpoints"

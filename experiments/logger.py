@@ -177,9 +177,10 @@ class Logger(LightningLogger):
         return done
 
     def save(self) -> None:
-        """Lightning's wish, at each validation, to have everything on disk: the thread is told, nobody waits."""
-        if self._writer is not None:
-            self._delivery.wake()
+        """Lightning's wish, at each validation, to have everything on disk: it is in the spool, and in the store soon.
+
+        A delivery for each validation would cost more than the validations of a small model.
+        """
 
     def finalize(self, status: str) -> None:
         """Lightning's end of a fit. A run of this logger's own ends here; one of the launcher is ended by it."""

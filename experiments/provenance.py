@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -22,6 +23,7 @@ SOURCE_SUFFIXES = (".py", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".sh", ".ipy
 UNTRACKED_BYTES = 1_000_000  # of one file
 UNTRACKED_TOTAL_BYTES = 10_000_000
 UNTRACKED_FILES = 200
+CODE = re.compile(r"git(-\d+)?\.patch$|code/|untracked(-\d+)?/")  # files of a run that keep its code
 COMPARED = ("git_commit", "python", "platform", "host", "processor", "threads", "gpus", "cuda")
 
 
@@ -146,11 +148,22 @@ class Origin:
 def read_origin(folder: Path) -> Origin:
     """The origin kept in a run's folder; a run that kept none has an empty one."""
     env = folder / "env.json"
-    names = [name for name in list_files(folder) if re.match(r"git(-\d+)?\.patch$|code/|untracked(-\d+)?/", name)]
+    names = [name for name in list_files(folder) if CODE.match(name)]
     return Origin(
         json.loads(env.read_text(encoding="utf-8")) if env.is_file() else {},
         {name: (folder / name).read_text(encoding="utf-8") for name in names},
     )
+
+
+def share_origin(source: Path, target: Path) -> None:
+    """Command, environment and code of one run's folder, also in another's: second names of the same bytes."""
+    names = [name for name in list_files(source) if CODE.match(name)]
+    for name in (*names, "env.json", "command.txt"):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source / name, target / name)
+        except OSError:  # a file system without links
+            shutil.copyfile(source / name, target / name)
 
 
 def differences(first: Origin, second: Origin) -> list[str]:

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from experiments.build import Say
+from experiments.diff import is_equal, recorded
 from experiments.errors import ConfigError
 from experiments.provenance import differences, read_origin
 from experiments.resume import differing, stored_and_given
 from experiments.run import Label, Result, run, silent
 from experiments.store.location import Store, locate
-from experiments.store.read import RunRecord, find_run, history, read_run
+from experiments.store.read import RunRecord, find_run, read_run
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,11 @@ def rerun(
     say = say or silent
     store = store or locate()
     record = read_run(store, find_run(store, handle))
+    if "taolu.fork" in record.tags:
+        raise ConfigError(
+            f"run {record.run_id[:8]} began as a fork, from a state that its config does not give; fork its parent "
+            f"again: taolu fork {record.tags.get('taolu.parent', '')[:8]}"
+        )
     old, config = stored_and_given(record, options, overrides)
     for key, (before, after) in differing(old, config.flat()).items():
         raise ConfigError(
@@ -92,11 +98,11 @@ def compare(store: Store, first: RunRecord, second: RunRecord) -> Comparison:
 
     A first run that was stopped or resumed lacks values, or validated where it stopped: then those both have count.
     """
-    left, right = _values(store, first.run_id), _values(store, second.run_id)
+    left, right = recorded(store, first.run_id), recorded(store, second.run_id)
     is_whole = first.status == "FINISHED" and not any(key.startswith("resume.") for key in first.tags)
     points = {*left} | {*right} if is_whole else {*left} & {*right}
     shared = sorted(points, key=lambda item: (item[1], item[0]))
-    differing = [at for at in shared if not _equal(left.get(at), right.get(at))]
+    differing = [at for at in shared if not is_equal(left.get(at), right.get(at))]
     gaps = [abs(left[at] - right[at]) for at in differing if at in left and at in right]
     return Comparison(
         n_values=len(shared),
@@ -105,19 +111,6 @@ def compare(store: Store, first: RunRecord, second: RunRecord) -> Comparison:
         largest=float(np.nanmax(gaps)) if gaps else 0.0,
         causes=tuple(_causes(first, second)),
     )
-
-
-def _values(store: Store, run_id: str) -> dict[tuple[str, int], float]:
-    table = history(store, run_id)
-    kept = table[~table["key"].str.startswith(("time/", "system/"))]
-    return {
-        (str(key), int(step)): float(value)
-        for key, step, value in zip(kept["key"], kept["step"], kept["value"], strict=True)
-    }
-
-
-def _equal(a: float | None, b: float | None) -> bool:
-    return a is not None and b is not None and (a == b or (np.isnan(a) and np.isnan(b)))
 
 
 def _causes(first: RunRecord, second: RunRecord) -> list[str]:

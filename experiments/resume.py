@@ -192,9 +192,12 @@ class Progress:
 def steps_done(checkpoint: Mapping[str, Any]) -> int:
     """Batches after which weights changed when the checkpoint was taken.
 
-    A checkpoint is taken before Lightning counts its own step, hence the 1.
+    A checkpoint is taken before Lightning counts its own step, hence the 1; not so the first one of a fork whose data
+    begin anew, which lies before a batch.
     """
-    return int(checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"]) + 1
+    loops = checkpoint["loops"]["fit_loop"]
+    is_counted = loops["epoch_progress"]["current"]["ready"] == 0
+    return int(loops["epoch_loop.state_dict"]["_batches_that_stepped"]) + (not is_counted)
 
 
 def progress_of(checkpoint: Mapping[str, Any]) -> Progress:
@@ -217,21 +220,33 @@ def refuse_finished(
     """
     if record.status != "FINISHED":
         return
-    reached = _reached(options, done)
-    stopped_early = not _reached(options, done, changed) and options.early_stopping.is_on
-    if stopped_early and PATIENCE not in changed:
-        reached[PATIENCE] = str(2 * (options.early_stopping.patience or DEFAULT_PATIENCE))
-    if not reached and not changed:  # a callback of the user's own ended it
-        reached["trainer.max_epochs"] = str(2 * max(done.epochs, 1))
-    if reached:
-        more = " ".join(f"--{key} {example}" for key, example in reached.items())
+    short = nothing_left(options, done, changed)
+    if not short and not changed:  # a callback of the user's own ended it
+        short["trainer.max_epochs"] = str(2 * max(done.epochs, 1))
+    if short:
+        more = " ".join(f"--{key} {example}" for key, example in short.items())
         raise ConfigError(
             f"run {record.run_id[:8]} is finished; to extend it give it more, as in {more} "
             f"(it has {done.steps} steps, {done.epochs} epochs, {done.seconds:.0f} s)"
         )
 
 
-def _reached(
+def nothing_left(options: TrainerOptions, done: Progress, changed: Mapping[str, tuple[Any, Any]]) -> dict[str, str]:
+    """What a run that came to its end needs more of: limits and patience, each with twice as much as an example.
+
+    Args:
+        options: with the changes.
+        done: how far the run is.
+        changed: keys to the value before and now.
+    """
+    found = reached(options, done)
+    stopped_early = not reached(options, done, changed) and options.early_stopping.is_on
+    if stopped_early and PATIENCE not in changed:
+        found[PATIENCE] = str(2 * (options.early_stopping.patience or DEFAULT_PATIENCE))
+    return found
+
+
+def reached(
     options: TrainerOptions, done: Progress, changed: Mapping[str, tuple[Any, Any]] | None = None
 ) -> dict[str, str]:
     """The limits that are reached, each with twice as much as an example; with `changed`, those before the change."""

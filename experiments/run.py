@@ -7,11 +7,11 @@ import os
 import time
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
@@ -24,7 +24,8 @@ from experiments.errors import ConfigError
 from experiments.lean import denormals_flushed, idle_hooks_skipped
 from experiments.logger import Logger, step_of
 from experiments.notify import Event, Notifier, last_values, message, without_urls
-from experiments.provenance import code_files, command_line, environment, read_origin, repositories
+from experiments.predictions import settle
+from experiments.provenance import code_files, command_line, environment, read_origin, repositories, share_origin
 from experiments.signals import Interrupted, Signals
 from experiments.store.files import list_files
 from experiments.store.heartbeat import TAG, heartbeat, rank
@@ -95,8 +96,35 @@ class Label:
                 raise ConfigError(f"tag '{key}': names that begin with taolu., mlflow. or resume. are the platform's")
 
 
-def run(config: Config, *, store: Store | None = None, label: Label | None = None, say: Say | None = None) -> Result:
-    """The run of a resolved config, from its parts to its end.
+@dataclass(frozen=True)
+class Parent:
+    """The run that another one is a child of: a trial's sweep.
+
+    Args:
+        run_id: of the parent.
+        folder: of its files: the code and machine recorded there are its children's too.
+        tags: of the child, the platform's own.
+        callbacks: of the child, Lightning's, before ours.
+        only_last: whether the child saves no checkpoint but its last.
+    """
+
+    run_id: str
+    folder: Path
+    tags: Mapping[str, str] = field(default_factory=dict)
+    callbacks: tuple[pl.Callback, ...] = ()
+    only_last: bool = False
+
+
+def run(
+    config: Config,
+    *,
+    store: Store | None = None,
+    label: Label | None = None,
+    say: Say | None = None,
+    parent: Parent | None = None,
+    started: Callable[[str], None] | None = None,
+) -> Result:
+    """The run of a resolved config, from its parts to its end; `started` is told its id as soon as it has one.
 
     Raises ConfigError before anything is written when a part cannot be built.
     """
@@ -108,17 +136,25 @@ def run(config: Config, *, store: Store | None = None, label: Label | None = Non
         module, data = build_parts(config)
         config = config.with_threads(threads)
         options = TrainerOptions.from_config(config.values["trainer"])
-        check_session(module, data, options)
+        if parent is None:  # a child's settings were looked at before its parent began
+            check_session(module, data, options)
         store = store or locate()
         open_store(store)
         signals.defer()
-        writer = start_run(store, config, label, module)
+        writer = start_run(store, config, label, module, parent)
         with ending(writer):
-            record_start(writer, config, data, threads)
+            if started:
+                started(writer.run_id)
+            record_start(writer, config, data, threads, parent)
             for note in config.notes:
                 say(note)
             session = Session(writer, config, module, data, options, signals, say, notifier=notifier)
-            return execute(session)
+            if parent:
+                session = replace(session, callbacks=parent.callbacks, only_last=parent.only_last)
+            result = execute(session)
+            if rank() == 0:
+                settle(writer, config, result, may_rise=not module.automatic_optimization)
+            return result
 
 
 @contextmanager
@@ -138,7 +174,9 @@ def ending(writer: RunWriter) -> Iterator[None]:
 # ---- recording ------------------------------------------------------------------------------------------------------
 
 
-def start_run(store: Store, config: Config, label: Label, module: pl.LightningModule) -> RunWriter:
+def start_run(
+    store: Store, config: Config, label: Label, module: pl.LightningModule, parent: Parent | None = None
+) -> RunWriter:
     """A new run; on a process that rank zero has started, the run rank zero made."""
     if rank() > 0 and RUN_OF_RANK_ZERO in os.environ:
         return RunWriter(store, os.environ[RUN_OF_RANK_ZERO], open_store(store))
@@ -151,6 +189,8 @@ def start_run(store: Store, config: Config, label: Label, module: pl.LightningMo
         "taolu.threads": str(values["threads"]),
         TAG: heartbeat(0, None),
     }
+    if parent:
+        tags |= {"mlflow.parentRunId": parent.run_id, **parent.tags}
     objective = objective_of(module)
     if objective:
         tags["taolu.objective"] = " ".join(objective)
@@ -159,14 +199,17 @@ def start_run(store: Store, config: Config, label: Label, module: pl.LightningMo
     return create_run(store, config.name, label.name, tags)
 
 
-def record_start(writer: RunWriter, config: Config, data: Any, threads: int) -> None:
+def record_start(writer: RunWriter, config: Config, data: Any, threads: int, parent: Parent | None = None) -> None:
     """Everything known before the first step: config, parameters, code, machine, data."""
     if rank() > 0:
         return
     writer.text("config.yaml", config.redacted().to_yaml(), is_redacted=True)
     writer.params(config.flat())
     _record_data(writer, data)
-    record_session(writer, config, threads)
+    if parent:
+        share_origin(parent.folder, writer.folder)  # reading git and hiding secrets costs more than a small training
+    else:
+        record_session(writer, config, threads)
 
 
 def _record_data(writer: RunWriter, data: Any) -> None:
@@ -210,15 +253,37 @@ def user_files(config: Config) -> Iterable[Path]:
 # ---- fitting --------------------------------------------------------------------------------------------------------
 
 
-def execute(session: Session) -> Result:
-    """Fits, and writes how it ended: FINISHED, FAILED with its traceback, or KILLED by a signal."""
+class Work(Protocol):
+    """What a run does: a trainer is built, then put to work."""
+
+    def build(self, session: Session, logger: Logger) -> pl.Trainer:
+        """The trainer."""
+
+    def do(self, trainer: pl.Trainer, session: Session) -> None:
+        """The work, to its end."""
+
+
+class Training:
+    """The work of a run that trains."""
+
+    def build(self, session: Session, logger: Logger) -> pl.Trainer:
+        """A trainer that records, seeds and saves."""
+        return build_trainer(session, logger)
+
+    def do(self, trainer: pl.Trainer, session: Session) -> None:
+        """A fit."""
+        _fit(trainer, session)
+
+
+def execute(session: Session, work: Work | None = None) -> Result:
+    """Fits, or does other work, and writes how it ended: FINISHED, FAILED with its traceback, or KILLED by a signal."""
     writer, started, cpu = session.writer, time.perf_counter(), time.process_time()
     logger = Logger(session.config.name, run=writer)
     before = read_run(writer.store, writer.run_id).metrics if session.checkpoint else {}
     with ConsoleLog(writer.folder / (f"console.rank{rank()}.log" if rank() else "console.log")):
         if rank() == 0:
             session.say(_opening(session))
-        ending = _fit_to_the_end(session, logger)
+        ending = _work_to_the_end(session, logger, work or Training())
         session.signals.ignore()  # what is left is writing down how it ended
         seconds = time.perf_counter() - started
         spent = {"time/wall_seconds": seconds, "time/cpu_seconds": time.process_time() - cpu}
@@ -256,12 +321,12 @@ class _Ending:
     step: int = 0
 
 
-def _fit_to_the_end(session: Session, logger: Logger) -> _Ending:
+def _work_to_the_end(session: Session, logger: Logger, work: Work) -> _Ending:
     trainer = None
     try:
         session.signals.check()
-        trainer = build_trainer(session, logger)
-        _fit(trainer, session)
+        trainer = work.build(session, logger)
+        work.do(trainer, session)
         session.signals.check()
         ending = _Ending(FINISHED)
     except Interrupted as stop:

@@ -69,6 +69,11 @@ class Signals:
         """From here on nothing is interrupted: the run's end is being written down."""
         self._ignored = True
 
+    def heed(self) -> None:
+        """What `ignore` began ends: raises Interrupted when a signal has come since."""
+        self._ignored = False
+        self.check()
+
     def check(self) -> None:
         """Raises Interrupted when a signal has come."""
         if self.received is not None:
@@ -76,6 +81,7 @@ class Signals:
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self._ignored:
+            self.received = self.received or signum
             return
         again = self.received is not None and signum == signal.SIGINT
         self.received = signum

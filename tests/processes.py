@@ -15,7 +15,7 @@ from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["experiments.run", "experiments.resume", "experiments.rerun", "mlflow", "tests.processes"]
+    ["experiments.run", "experiments.resume", "experiments.rerun", "experiments.conduct", "mlflow", "tests.processes"]
 )
 
 

@@ -14,7 +14,7 @@ from lightning_modules.classifier import Classifier
 from lightning_modules.data.digits import Digits
 
 SHAPE = (1, 8, 8)
-NETWORKS = [{"network": "softmax"}, {"network": "mlp", "depth": 2}, {"network": "cnn", "depth": 3}]
+NETWORKS = [{"network": "softmax"}, {"network": "mlp", "depth": 2}, {"network": "cnn", "depth": 2}]
 
 
 def classifier(**settings: Any) -> Classifier:

@@ -13,6 +13,7 @@ import pytest
 from experiments.cli import VERBS
 from experiments.completion import SCRIPTS, cached_schema, code_digest, complete, script
 from experiments.manual import schema
+from experiments.store.location import Store
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +28,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_verbs_experiments_and_shells_are_completed() -> None:
     assert complete([""]) == list(VERBS)
-    assert complete(["r"]) == ["run", "resume", "rerun", "runs", "restore"]
+    assert complete(["r"]) == ["run", "resume", "rerun", "runs", "report", "restore"]
     assert complete(["run", "v"]) == ["vae"]
     assert complete(["completion", ""]) == list(SCRIPTS)
 
@@ -48,6 +49,27 @@ def test_values_are_completed_where_there_are_few() -> None:
     assert complete(["run", "vae", "--model.network", ""]) == ["mlp", "cnn"]
     assert complete(["run", "vae", "--trainer.compile", "t"]) == ["true"]
     assert complete(["run", "vae", "--trainer.early_stopping.mode", ""]) == ["min", "max"]
+
+
+def test_tasks_articles_and_claims_are_completed() -> None:
+    assert complete(["claims", ""]) == ["show", "run", "report", "check"]
+    assert complete(["claims", "run", "56"])[:2] == ["5655", "5655-S1"]
+    assert complete(["claims", "show", "6234-A3."]) == [f"6234-A3.{row}" for row in (1, 2, 3, 4)]
+    assert complete(["claims", "run", "--effort", "f"]) == ["full"]
+
+
+def test_runs_are_completed_by_name(filled_store: Store) -> None:
+    where = ["--store", str(filled_store.folder)]
+    assert complete(["show", *where, ""]) == ["last", "going", "broken", "steady"]
+    assert complete(["diff", "last", *where, "st"]) == ["steady"]
+    assert complete(["restore", *where, ""]) == complete(["show", "--store", "/nowhere", ""]) == []
+
+
+def test_the_queue_takes_what_run_takes() -> None:
+    assert complete(["queue", ""]) == ["add", "ls", "rm"]
+    assert complete(["queue", "add", "v"]) == ["vae"]
+    assert complete(["queue", "add", "vae", "--data", "c"]) == ["cifar10"]
+    assert complete(["queue", "add", "vae", "--model.network", ""]) == ["mlp", "cnn"]
 
 
 def test_where_a_file_or_number_is_wanted_nothing_is_offered() -> None:

@@ -45,3 +45,19 @@ def test_every_family_says_one_line_and_the_last_lines_say_what_next(
         "runs",
         "show last",
     ]
+
+
+def test_the_line_of_paths_counts_cells_and_draws_them(store: Store) -> None:
+    line = demo.FAMILIES["paths"](store, False, False)
+    assert line.number == "43% reach the global minimum; beta 0: 0%"
+    assert line.verdict.startswith("holds")
+    assert [len(row) for row in line.drawing] == [48] * 12 + [0]
+    assert set("".join(line.drawing)) == {"@", ":"}
+    assert set(line.drawing[11]) == {":"}  # beta 0, the lowest row
+
+
+def test_the_line_of_claims_counts_verdicts(store: Store) -> None:
+    line = demo.FAMILIES["claims"](store, False, False)
+    assert line.what == "6 claims of the articles"
+    assert line.number == "4 hold, 2 fail as written"
+    assert line.verdict == "holds: verdicts as committed"

@@ -27,7 +27,7 @@ _MOST_LINES, _MOST_FILES = 400, 1_000
 
 
 def page(store: Store, say: Say) -> None:
-    """The page: header, then a tab each for evidence and paths where there are any, curves, config, images and files."""
+    """The page: header, then a tab each for curves, config, images, console and files, evidence and paths if any."""
     runs = table(store)
     if "run" not in st.query_params:
         if runs.empty:

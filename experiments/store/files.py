@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from experiments.errors import ConfigError
 
@@ -38,6 +40,21 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def finite(value: Any) -> Any:
+    """The value with the numbers that JSON has no word for as text.
+
+    >>> finite({"loss": [1.0, float("nan"), float("-inf")]})
+    {'loss': [1.0, 'NaN', '-Infinity']}
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value
+
+
 def inside(root: Path, name: str) -> Path:
     """The path of the file `name` below `root`; a name that leads outside (.., absolute, a link) is refused."""
     path = (root / name).resolve()
@@ -50,6 +67,18 @@ def list_files(root: Path) -> list[str]:
     """Names of the files below `root`, relative, sorted; links that lead outside and unfinished files are left out."""
     if not root.is_dir():
         return []
-    top = root.resolve()
-    files = (path for path in root.rglob("*") if path.is_file() and path.suffix != ".part")
-    return sorted(path.relative_to(root).as_posix() for path in files if path.resolve().is_relative_to(top))
+    top, found = root.resolve(), []
+    for folder, _, names in os.walk(
+        root
+    ):  # not into linked folders; a trial's files are listed twice, so this is quick
+        prefix = Path(folder).relative_to(root).as_posix().removeprefix(".")
+        for name in names:
+            path = os.path.join(folder, name)  # noqa: PTH118 - as quick as can be
+            if name.endswith(".part") or (os.path.islink(path) and not _leads_inside(Path(path), top)):  # noqa: PTH114
+                continue
+            found.append(f"{prefix}/{name}" if prefix else name)
+    return sorted(found)
+
+
+def _leads_inside(link: Path, top: Path) -> bool:
+    return link.is_file() and link.resolve().is_relative_to(top)

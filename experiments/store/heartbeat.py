@@ -39,7 +39,9 @@ def is_alive(beat: Mapping[str, Any]) -> bool:
     if beat.get("host") != socket.gethostname():
         return False
     try:  # a process id is used again one day; its start time is not
-        return abs(psutil.Process(int(beat["pid"])).create_time() - float(beat["pid_start"])) < 1.0
+        process = psutil.Process(int(beat["pid"]))
+        is_same = abs(process.create_time() - float(beat["pid_start"])) < 1.0
+        return is_same and process.status() != psutil.STATUS_ZOMBIE  # ended; a container's first process may never ask
     except (psutil.Error, KeyError, ValueError):
         return False
 

@@ -27,6 +27,7 @@ BATCH = 1000  # MLflow's limit on metrics a call
 PARAMS = 100  # and on parameters
 LONGEST_PARAM = 6000
 BUSY_MS = 20_000
+SHARED = ".servers"  # in the store's folder: servers whose runs' files lie there too, one a line
 
 
 def open_store(store: Store) -> MlflowClient:
@@ -83,11 +84,19 @@ def _client(url: str) -> MlflowClient:
         return MlflowClient(tracking_uri=url)
 
 
+def release_connections(store: Store) -> None:
+    """Closes this process's connections to the store's database: a process forked now inherits none."""
+    if not store.url.startswith("http"):
+        _client(store.url)._tracking_client.store.engine.dispose()
+
+
 def _check_folder(store: Store) -> None:
     try:
         store.artifacts.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=store.folder):
             pass
+        if store.database is None:
+            _mark_shared(store)
     except FileNotFoundError as error:  # its parents were to be made too: a folder of the system's, such as /proc
         place = next(folder for folder in store.folder.parents if folder.is_dir())
         raise ConfigError(
@@ -97,6 +106,14 @@ def _check_folder(store: Store) -> None:
         raise ConfigError(
             f"store {store.folder}: cannot be written ({error.strerror}); choose another with --store DIR"
         ) from error
+
+
+def _mark_shared(store: Store) -> None:
+    """Notes that files of a server's runs lie in the folder: to another database they would seem to be nobody's."""
+    marker = store.folder / SHARED
+    labels = marker.read_text(encoding="utf-8").splitlines() if marker.exists() else []
+    if store.label not in labels:
+        write_text(marker, "\n".join([*labels, store.label]) + "\n")
 
 
 def _create_database(store: Store) -> None:
@@ -214,9 +231,14 @@ class RunWriter:
         self.client.set_terminated(self.run_id, status)
 
 
-def create_run(store: Store, experiment: str, name: str | None, tags: Mapping[str, str]) -> RunWriter:
-    """A new run, RUNNING, in the experiment of that name; called `<experiment>-<start of its id>` if not named."""
-    client = open_store(store)
+def create_run(
+    store: Store, experiment: str, name: str | None, tags: Mapping[str, str], *, client: MlflowClient | None = None
+) -> RunWriter:
+    """A new run, RUNNING, in the experiment of that name; called `<experiment>-<start of its id>` if not named.
+
+    Whoever creates many gives the `client` that `open_store` returned.
+    """
+    client = client or open_store(store)
     safe = {key: redact_value(key, value) for key, value in tags.items()}
     # A name always: MLflow draws its own from `random`, whose seed is the run's, so equal seeds had equal names.
     run = client.create_run(_experiment_id(client, store, experiment), run_name=name or experiment, tags=safe)

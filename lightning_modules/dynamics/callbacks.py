@@ -59,7 +59,7 @@ class NoiseScale(_Measuring):
     - noise_trace: tr Sigma.
     - gradient_norm_squared, and its 95 % interval as _low and _high: |G|^2, unbiased, so perhaps negative.
     - noise_scale, _low, _high: B_simple = tr Sigma / |G|^2, in rows; nothing where it is undetermined, which it is
-      where the interval of |G|^2 covers 0.
+      where the interval of |G|^2 covers 0. More rows determine it; those it is recorded at are no fair sample of steps.
     - batch_noise: squared error of a step's gradient: tr Sigma / B, times (N - B) / (N - 1) where rows are distinct.
     - temperature: lr_eff batch_noise / (2 P), see `noise.temperature`; for optimizers of known motion (`motion`).
     - temperature_bound: the same in its place in shuffled epochs, whose steps' errors cancel: those are colder.
@@ -69,7 +69,9 @@ class NoiseScale(_Measuring):
     The module offers `per_sample_loss`, see `probing`, which leaves no trace in the training. Parameters must be whole
     on each process (ddp, not fsdp). Where the training set cannot be read by row, each batch stands for it.
 
-    Cost of a measurement: a pass forward and backward over n_rows single rows, 200 MB at most; COST_NOISE.
+    Cost of a measurement: a pass forward and backward over n_rows single rows, 200 MB at most. Measured with 1,024
+    rows on one thread: 30 ms for a 2,410-parameter MLP on 8x8 digits, 3.8 s for a 784-256-16 VAE of 415,024 parameters
+    (their steps, in plain PyTorch at batch 32, take 0.2 and 1.8 ms); in proportion with fewer.
 
     Args:
         every: Steps between two measurements.
@@ -81,10 +83,10 @@ class NoiseScale(_Measuring):
     Source: McCandlish et al. 2018 (arXiv:1812.06162); kexue.fm/archives/5655, equations (7) to (9).
     """
 
-    def __init__(self, every: int = 100, n_rows: int = 256, pairs: int = 0, seed: int = 0) -> None:
+    def __init__(self, every: int = 100, n_rows: int = 1024, pairs: int = 0, seed: int = 0) -> None:
         super().__init__(every)
         if n_rows < 3:
-            raise ValueError(f"n_rows = {n_rows}: must be at least 3; 256 is usual")
+            raise ValueError(f"n_rows = {n_rows}: must be at least 3; 1024 is usual")
         if pairs < 0 or pairs == 1:
             raise ValueError(f"pairs = {pairs}: must be 0, or at least 2; 100 is usual")
         self.n_rows = n_rows
@@ -142,8 +144,9 @@ class Sharpness(_Measuring):
     The module offers `per_sample_loss`, see `probing`, which leaves no trace in the training. Parameters must be whole
     on each process (ddp, not fsdp).
 
-    Cost of a measurement: 10 to 30 Lanczos steps, in each a pass backward through the gradient's graph over n_rows
-    rows; COST_SHARPNESS. Accurate to 1e-5 of lambda_max in float32.
+    Cost of a measurement: 8 to 40 Lanczos steps, in each a pass backward through the gradient's graph over n_rows rows.
+    Measured on one thread: 20 ms for a 2,410-parameter MLP on 1,437 digits, 0.2 s for a CNN of two layers there, 2.8 s
+    for a 784-256-16 VAE on 2,048 rows. Equal to the dense Hessian's to 1e-4.
 
     Args:
         every: Steps between two measurements.
@@ -190,7 +193,7 @@ class UpdateRatio(_Measuring):
 
     Over all parameters that are trained; of any module. About 1e-3 is usual for training from scratch.
 
-    Cost of a measurement: a copy of the parameters and two passes over them; COST_UPDATES.
+    Cost of a measurement: a copy of the parameters and two passes over them, 0.5 ms for a 2,410-parameter MLP.
 
     Args:
         every: Steps between two measurements.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.views import runs
 from experiments.store.location import Store
-from tests.conftest import Writer
+from tests.conftest import Writer, png
 from tests.dashboard.test_charts import paths
 
 APP = Path(runs.__file__).parents[1] / "app.py"
@@ -122,6 +123,26 @@ def test_a_run_that_recorded_paths_has_a_tab_for_them(writer: Writer) -> None:
     assert "Blue cells end in the basin of the global minimum" in texts(app)
     assert [tab.label for tab in app.tabs] == [*TABS[:3], "Paths", *TABS[3:]]
     assert [tab.label for tab in open_run(writer.store, run=other).tabs] == [*TABS]
+
+
+def test_a_claims_run_opens_with_its_verdict_statement_and_plot(writer: Writer) -> None:
+    run_id = writer.run("9999-D1", experiment="claims", tags={"taolu.kind": "claim"}, metrics={"estimate": [1.0]})
+    evidence = {"verdict": "fails", "statement": "A die has *six* faces.", "statement_zh": "骰子有六个面。"}
+    writer.file(run_id, "evidence.json", json.dumps(evidence))
+    writer.file(run_id, "plot.png", png(1))
+    app = open_run(writer.store, run="9999-D1")
+    assert not app.exception
+    assert app.tabs[0].label == "Evidence"
+    assert app.text[0].value == "A die has *six* faces.\n骰子有六个面。"
+    assert len(app.get("image")) == 1
+    assert [json.loads(block.value)["verdict"] for block in app.json] == ["fails"]
+
+
+def test_evidence_that_cannot_be_read_is_named(writer: Writer) -> None:
+    writer.file(writer.run("torn", experiment="claims"), "evidence.json", "{")
+    app = open_run(writer.store, run="torn")
+    assert not app.exception
+    assert app.warning[0].value == "evidence.json is broken or too large."
 
 
 def test_paths_that_cannot_be_drawn_are_named(writer: Writer) -> None:

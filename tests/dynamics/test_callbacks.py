@@ -113,7 +113,9 @@ def test_a_training_that_is_measured_is_the_same_to_the_bit() -> None:
         return model, torch.get_rng_state(), (float(np.random.rand()), random.random())
 
     plain, generator, draws = trained()
-    measured, generator_after, draws_after = trained(NoiseScale(3, n_rows=20), Sharpness(3, k=2, n_rows=40), UpdateRatio(3))
+    measured, generator_after, draws_after = trained(
+        NoiseScale(3, n_rows=20), Sharpness(3, k=2, n_rows=40), UpdateRatio(3)
+    )
     after = measured.state_dict()
     assert [name for name, value in plain.state_dict().items() if not torch.equal(value, after[name])] == []
     assert plain.state_dict()["net.2.num_batches_tracked"] == 10

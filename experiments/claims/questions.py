@@ -1,0 +1,334 @@
+"""The questions the articles open with, and their answers put together from the verdicts as they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Language = Literal["en", "zh"]
+WORDS: dict[Language, dict[str, str]] = {
+    "en": {
+        "none": "No claim yet.",
+        "not run": "Not run yet; taolu claims run {article} answers it.",
+        "join": "; ",
+        "end": " ({count}).",
+        "stop": ".",
+        "holds": "{n} of {total} statements hold",
+        "fails": "{n} found false",
+        "undetermined": "{n} undetermined",
+        "missing": "{n} not run",
+        "between": ", ",
+        "open": "whether {clause} is undetermined",
+    },
+    "zh": {
+        "none": "尚无命题。",
+        "not run": "尚未运行；taolu claims run {article} 给出答案。",
+        "join": "；",
+        "end": "（{count}）。",
+        "stop": "。",
+        "holds": "{total} 条命题中 {n} 条成立",
+        "fails": "{n} 条不成立",
+        "undetermined": "{n} 条未定",
+        "missing": "{n} 条未运行",
+        "between": "，",
+        "open": "“{clause}”尚不能定",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Clause:
+    """What one claim contributes to an answer.
+
+    Args:
+        claim: its id.
+        holds: clause where it holds, in English.
+        fails: clause where it fails.
+        holds_zh: the first in Chinese.
+        fails_zh: the second in Chinese.
+    """
+
+    claim: str
+    holds: str
+    fails: str
+    holds_zh: str
+    fails_zh: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question of an article.
+
+    Args:
+        article: number at kexue.fm/archives.
+        text: in English.
+        text_zh: in Chinese.
+        clauses: of the claims that decide it; the others are only counted.
+    """
+
+    article: int
+    text: str
+    text_zh: str
+    clauses: tuple[Clause, ...] = ()
+
+
+QUESTIONS: dict[str, Question] = {
+    "5655-why": Question(
+        5655,
+        "Why does SGD work?",
+        "随机梯度下降为什么有效？",
+        (
+            Clause(
+                "5655-S4",
+                "its steps follow the gradient flow to first order",
+                "its steps do not follow the gradient flow",
+                "每步以一阶精度跟随梯度流",
+                "每步并不跟随梯度流",
+            ),
+            Clause(
+                "5655-S2",
+                "its noise brings it to rest at exp(-L / sigma^2), whatever the learning rate",
+                "its noise does not bring it to rest at exp(-L / sigma^2), which the learning rate would not enter",
+                "噪声使其静止于 exp(-L/σ²)，与学习率无关",
+                "噪声并不使其静止于 exp(-L/σ²)（那将与学习率无关）",
+            ),
+            Clause(
+                "5655-S2c",
+                "runs of equal lr / B rest at equal losses, at the temperature T = lr s^2 / (2 B)",
+                "nor do runs of equal lr / B rest at equal losses",
+                "lr/B 相同则静止时损失相同，温度为 T = lr·s²/(2B)",
+                "lr/B 相同时静止的损失也不相同",
+            ),
+            Clause(
+                "5655-S7.1c",
+                "exp(-L / T) is the share of each minimum",
+                "the share of each minimum is not exp(-L / T) either",
+                "各极小点的占比服从 exp(-L/T)",
+                "各极小点的占比也不服从 exp(-L/T)",
+            ),
+        ),
+    ),
+    "5655-batch": Question(
+        5655,
+        "Is a larger batch better?",
+        "批越大越好吗？",
+        (
+            Clause(
+                "5655-S1",
+                "it has less noise, the variance falls as 1 / B",
+                "the variance of its noise does not fall as 1 / B",
+                "批越大噪声越小，方差按 1/B 下降",
+                "噪声方差并不按 1/B 下降",
+            ),
+            Clause(
+                "5655-S7c",
+                "but it leaves a poor minimum later, after a time ~ exp(barrier / T)",
+                "the time to leave a poor minimum does not follow exp(barrier / T)",
+                "但离开差的极小点更慢，时间按 exp(势垒/T) 增长",
+                "离开差的极小点的时间并不按 exp(势垒/T) 增长",
+            ),
+            Clause(
+                "5655-S6",
+                "small batches first and larger ones later beat a constant size",
+                "small batches first and larger ones later do not beat a constant size",
+                "先小批、后大批优于固定的批大小",
+                "先小批、后大批并不优于固定的批大小",
+            ),
+            Clause(
+                "5655-S9.1c",
+                "steps are traded for samples around a critical size",
+                "steps and samples do not trade around a critical size",
+                "步数与样本数围绕一个临界批大小相互折换",
+                "步数与样本数的折换并不符合临界批大小的规律",
+            ),
+        ),
+    ),
+    "5655-rate": Question(
+        5655,
+        "How should the learning rate be set?",
+        "学习率该怎么设？",
+        (
+            Clause(
+                "5655-S3.2c",
+                "below 2 / lambda_max, where descent is stable",
+                "the limit of stability is not 2 / lambda_max",
+                "应低于稳定极限 2/λ_max",
+                "稳定极限并非 2/λ_max",
+            ),
+            Clause(
+                "5655-S2.3c",
+                "the variance that noise leaves grows in proportion to it",
+                "the variance that noise leaves is not in proportion to it",
+                "噪声留下的方差与学习率成正比",
+                "噪声留下的方差与学习率不成正比",
+            ),
+            Clause(
+                "5655-S9c",
+                "the best one grows with the batch as 1 / (1 + B_noise / B)",
+                "the best one does not follow 1 / (1 + B_noise / B)",
+                "最优学习率随批大小按 1/(1 + B_noise/B) 增长",
+                "最优学习率不服从 1/(1 + B_noise/B)",
+            ),
+            Clause(
+                "5655-S6.1",
+                "large at first and falling later beats the reverse",
+                "large at first and falling later does not beat the reverse",
+                "先大后小优于相反的次序",
+                "先大后小并不优于相反的次序",
+            ),
+        ),
+    ),
+    "5655-momentum": Question(
+        5655,
+        "How does momentum accelerate?",
+        "动量为什么能加速？",
+        (
+            Clause(
+                "5655-S4.6",
+                "at the rate alpha it advances by sqrt(alpha) of physical time a step",
+                "at the rate alpha it does not advance by sqrt(alpha) of physical time a step",
+                "学习率为 α 时每步前进的物理时间为 √α",
+                "学习率为 α 时每步前进的物理时间并非 √α",
+            ),
+            Clause(
+                "5655-S3.8c",
+                "tuned, its steps grow as sqrt(kappa) with the condition number",
+                "tuned, its steps do not grow as sqrt(kappa) with the condition number",
+                "调优后步数随条件数按 √κ 增长",
+                "调优后步数并不按 √κ 增长",
+            ),
+            Clause(
+                "5655-S7.3",
+                "its inertia crosses a poor minimum without noise",
+                "its inertia does not cross a poor minimum",
+                "凭惯性无需噪声即可越过差的极小点",
+                "惯性并不能越过差的极小点",
+            ),
+            Clause(
+                "5655-S4.1",
+                "it is accurate to second order",
+                "started with v = 0 it is not accurate to second order",
+                "具有二阶精度",
+                "以 v = 0 起步时并无二阶精度",
+            ),
+        ),
+    ),
+    "5655-nesterov": Question(
+        5655,
+        "Why is Nesterov's momentum better?",
+        "Nesterov 动量为什么更好？",
+        (
+            Clause(
+                "5655-S3",
+                "it is stable for larger steps than momentum",
+                "it is not stable for larger steps than momentum",
+                "稳定步长比动量更大",
+                "稳定步长并不比动量更大",
+            ),
+            Clause(
+                "5655-S4.2",
+                "it is accurate to second order",
+                "it is not accurate to second order",
+                "具有二阶精度",
+                "并无二阶精度",
+            ),
+            Clause(
+                "5655-S3.6c",
+                "what it gains is damping by curvature",
+                "its damping does not follow the curvature",
+                "它的好处是随曲率增强的阻尼",
+                "其阻尼并不随曲率增强",
+            ),
+        ),
+    ),
+    "6234-adaptive": Question(
+        6234,
+        "Why do adaptive learning rates work?",
+        "自适应学习率为什么有效？",
+        (
+            Clause(
+                "6234-A1.1",
+                "rate times gradient tells the error of a step, so keeping it steady keeps the error in hand",
+                "rate times gradient does not tell the error of a step",
+                "学习率乘梯度反映了一步的误差，稳住它就控制了误差",
+                "学习率乘梯度并不反映一步的误差",
+            ),
+            Clause(
+                "6234-A4.1",
+                "a rate for each number beats one for all",
+                "a rate for each number does not beat one for all in general",
+                "逐个参数的学习率优于统一的学习率",
+                "逐个参数的学习率一般并不优于统一的学习率",
+            ),
+            Clause(
+                "6234-A4.1c",
+                "it does where the axes of the loss are the parameters' own",
+                "not even where the axes of the loss are the parameters' own",
+                "当损失的主轴与参数轴对齐时确实如此",
+                "即使损失的主轴与参数轴对齐也不如此",
+            ),
+            Clause(
+                "6234-A5.2",
+                "the moving average corrects the bias of a squared gradient",
+                "the moving average smooths the squared gradient but leaves its bias",
+                "滑动平均修正了梯度平方的偏差",
+                "滑动平均只减小梯度平方的方差，不修正其偏差",
+            ),
+            Clause(
+                "6234-A7.1",
+                "such methods are ahead at first",
+                "such methods are not ahead at first",
+                "这类方法起初更快",
+                "这类方法起初并不更快",
+            ),
+            Clause(
+                "6234-A7.2",
+                "and behind at last",
+                "and not behind at last",
+                "最后却更差",
+                "最后也不更差",
+            ),
+        ),
+    ),
+    "5383-why": Question(5383, "Why does a VAE work?", "VAE 为什么能成功？"),
+    "5448-cost": Question(5448, "Is entropy the cost of learning?", "熵就是学习的成本吗？"),
+    "5476-words": Question(5476, "Why are there words?", "为什么要有词？"),
+    "5525-efficient": Question(5525, "Is Apriori in NumPy efficient?", "用 NumPy 实现的 Apriori 高效吗？"),
+    "6051-robust": Question(6051, "Which models are robust?", "怎样的模型才稳健？"),
+    "7292-pretraining": Question(7292, "Does pre-training help?", "预训练有用吗？"),
+    "7292-finetuning": Question(7292, "Can such a model be fine-tuned?", "这样的大模型还能微调吗？"),
+}
+
+
+def answer(question: Question, claims: Mapping[str, str], language: Language) -> str:
+    """One sentence: a clause for each claim that decides the question, then the count of all that belong to it.
+
+    Args:
+        question: to be answered.
+        claims: id of every claim that names the question -> its verdict, "" where it has not been run.
+        language: of the sentence.
+    """
+    words = WORDS[language]
+    if not claims:
+        return words["none"]
+    if not any(claims.values()):
+        return words["not run"].format(article=question.article)
+    clauses = [text for clause in question.clauses if (text := _clause(clause, claims.get(clause.claim, ""), language))]
+    count = _count(list(claims.values()), words)
+    sentence = words["join"].join(clauses) + words["end"].format(count=count) if clauses else count + words["stop"]
+    return sentence[0].upper() + sentence[1:]
+
+
+def _clause(clause: Clause, verdict: str, language: Language) -> str:
+    holds, fails = (clause.holds, clause.fails) if language == "en" else (clause.holds_zh, clause.fails_zh)
+    undetermined = WORDS[language]["open"].format(clause=holds)
+    return {"holds": holds, "fails": fails, "undetermined": undetermined}.get(verdict, "")
+
+
+def _count(verdicts: list[str], words: Mapping[str, str]) -> str:
+    parts = [words["holds"].format(n=verdicts.count("holds"), total=len(verdicts))]
+    for name, verdict in (("fails", "fails"), ("undetermined", "undetermined"), ("missing", "")):
+        if n := verdicts.count(verdict):
+            parts.append(words[name].format(n=n))
+    return words["between"].join(parts)

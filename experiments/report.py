@@ -1,0 +1,275 @@
+"""`taolu report`: what runs and sweeps found, over seeds, with tests; as a page, Markdown, LaTeX or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.claims.verdict import holm
+from experiments.errors import ConfigError, unknown
+from experiments.groups import Group, Mean, Member, Paired, grouped, mean_of, members_of, paired
+from experiments.store.files import write_text
+from experiments.store.location import Store
+from experiments.store.read import find_run, read_run, runs_table
+
+FORMATS = ("html", "markdown", "latex", "csv")
+HEADS = ("group", "metric", "n", "mean", "95 % interval", "sd")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the table.
+
+    Args:
+        group: its label.
+        metric: its name.
+        mean: over seeds.
+    """
+
+    group: str
+    metric: str
+    mean: Mean
+
+    def cells(self) -> list[str]:
+        """The line as text, under HEADS."""
+        found = self.mean
+        n = f"{found.n} ({found.n_lost} not finite)" if found.n_lost else str(found.n)
+        interval = f"[{_number(found.low)}, {_number(found.high)}]" if found.n > 1 else "unknown"
+        return [self.group, self.metric, n, _number(found.mean), interval, _number(found.sd)]
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """The test of a group against the first one.
+
+    Args:
+        group: its label.
+        metric: what is compared.
+        found: None where fewer than two seeds pair.
+        p: corrected by Holm over the groups.
+    """
+
+    group: str
+    metric: str
+    found: Paired | None
+    p: float
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "group": self.group,
+            "metric": self.metric,
+            **(vars(self.found) if self.found else {}),
+            "p_holm": self.p,
+        }
+
+    @property
+    def sentence(self) -> str:
+        """The test in one line."""
+        if self.found is None:
+            return "not tested: fewer than two seeds in both"
+        interval = f"[{_number(self.found.low)}, {_number(self.found.high)}]"
+        return f"{self.found.difference:+.5g} {interval}, {self.found.n} pairs, p = {self.p:.2g}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report says, before it is written in any form.
+
+    Args:
+        store: where the runs are.
+        title: of the page.
+        groups: runs by config.
+        figures: the table.
+        contrasts: every further group against the first, by its objective.
+        left_out: runs that do not count, in words.
+    """
+
+    store: Store
+    title: str
+    groups: tuple[Group, ...]
+    figures: tuple[Figure, ...]
+    contrasts: tuple[Contrast, ...]
+    left_out: str = ""
+
+    def text(self, form: str) -> str:
+        """The report in one of FORMATS."""
+        if form == "html":
+            from experiments.page import html
+
+            return html(self)
+        return {"markdown": markdown, "latex": latex, "csv": as_csv}[form](self)
+
+    def plain(self) -> dict[str, Any]:
+        """Its table as plain values, for JSON."""
+        return {
+            "title": self.title,
+            "runs": [each.run_id for group in self.groups for each in group.members],
+            "figures": [{"group": each.group, "metric": each.metric, **vars(each.mean)} for each in self.figures],
+            "contrasts": [each.plain() for each in self.contrasts],
+            "left_out": self.left_out,
+        }
+
+
+def report(store: Store, handles: Sequence[str]) -> Report:
+    """The report on runs, and on all trials of sweeps among them.
+
+    Args:
+        store: where they are.
+        handles: id prefixes, names, last, ...; a sweep by its name or its run.
+
+    Raises ConfigError when there is no such run, or none has finished with a value.
+    """
+    ids: list[str] = []
+    titles = []
+    for handle in handles:
+        record = read_run(store, find_run(store, handle))
+        titles.append(record.name)
+        is_sweep = record.kind == "sweep"
+        ids += _trials(store, record.tags.get("taolu.study", record.experiment)) if is_sweep else [record.run_id]
+    members = members_of(store, ids)
+    kept = [each for each in members if each.status == "FINISHED"]
+    if not any(each.metrics for each in kept):
+        raise ConfigError(f"{', '.join(handles)}: no run of these has finished with a value; see them: taolu runs")
+    groups = grouped(kept)
+    metrics = _metrics(kept)
+    figures = [_figure(group, metric) for metric in metrics for group in groups]
+    return Report(
+        store,
+        ", ".join(titles[:3]) + (f" and {len(titles) - 3} more" if len(titles) > 3 else ""),
+        tuple(groups),
+        tuple(figure for figure in figures if figure.mean.n),
+        tuple(_contrasts(groups, metrics[0])) if metrics else (),
+        _left_out(members, kept, groups),
+    )
+
+
+def _left_out(members: Sequence[Member], kept: Sequence[Member], groups: Sequence[Group]) -> str:
+    unfinished = len(members) - len(kept)
+    repeated = len(kept) - sum(len(group.members) for group in groups)
+    notes = [f"{unfinished} runs that did not finish"] if unfinished else []
+    notes += [f"{repeated} runs whose seed a newer one has"] if repeated else []
+    return ", ".join(notes)
+
+
+def _trials(store: Store, study: str) -> list[str]:
+    """The trials of a sweep that came to their end, the oldest first."""
+    table = runs_table(store, kinds=("trial",))
+    if "tags.taolu.study" not in table:
+        return []
+    found = table[table["tags.taolu.study"] == study]
+    if "tags.taolu.trial_end" in found:
+        end = found["tags.taolu.trial_end"]
+        found = found[end.isna() | (end == "diverged")]  # what was pruned has no last value
+    return [str(run_id) for run_id in found["run_id"][::-1]]
+
+
+def _metrics(members: Sequence[Member]) -> list[str]:
+    """The objectives, then validation; where there is none, whatever the runs have of their own."""
+    objectives = [each.objective for each in members if each.objective in each.metrics]
+    measured = sorted({key for each in members for key in each.metrics if key.startswith("val/")})
+    rest = sorted({key for each in members for key in each.metrics if not key.startswith(("time/", "system/"))})
+    return list(dict.fromkeys([*objectives, *measured])) or rest
+
+
+def _figure(group: Group, metric: str) -> Figure:
+    return Figure(group.label, metric, mean_of(group.values(metric).values()))
+
+
+def _contrasts(groups: Sequence[Group], metric: str) -> Iterator[Contrast]:
+    first, *others = groups
+    tests = [paired(first.values(metric), group.values(metric)) for group in others]
+    corrected = iter(holm([test.p for test in tests if test is not None]))
+    for group, test in zip(others, tests, strict=True):
+        yield Contrast(group.label, metric, test, math.nan if test is None else next(corrected))
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.5g}"
+
+
+# ---- Markdown, LaTeX, CSV -------------------------------------------------------------------------------------------
+
+
+def markdown(found: Report) -> str:
+    """The table and the tests as Markdown."""
+    rows = [[cell.replace("|", r"\|") for cell in figure.cells()] for figure in found.figures]
+    lines = [f"| {' | '.join(row)} |" for row in ([*HEADS], ["---"] * len(HEADS), *rows)]
+    tests = [f"- {line}" for line in _tests(found)]
+    return "\n".join([*lines, *([""] if tests else []), *tests]) + "\n"
+
+
+def latex(found: Report) -> str:
+    """The table as LaTeX, with the rules of the package booktabs; the tests as comments."""
+    rows = [" & ".join(map(tex, cells)) + r" \\" for cells in (HEADS, *(figure.cells() for figure in found.figures))]
+    table = [r"\begin{tabular}{llrrlr}", r"\toprule", rows[0], r"\midrule", *rows[1:], r"\bottomrule", r"\end{tabular}"]
+    return "\n".join([*table, *(f"% {line}" for line in _tests(found))]) + "\n"
+
+
+def _tests(found: Report) -> list[str]:
+    first = found.groups[0].label
+    lines = [f"{each.metric}, {each.group} minus {first}: {each.sentence}" for each in found.contrasts]
+    return [" ".join(line.split()) for line in lines]
+
+
+def tex(text: str) -> str:
+    r"""The text as LaTeX prints it.
+
+    >>> tex("data.batch_size 50 %")
+    'data.batch\\_size 50 \\%'
+    """
+    named = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(named.get(letter) or (f"\\{letter}" if letter in "&%$#_{}" else letter) for letter in text)
+
+
+def as_csv(found: Report) -> str:
+    """The table as CSV, every number in full."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["group", "metric", "n", "mean", "low", "high", "sd", "n_not_finite"])
+    for each in found.figures:
+        mean = each.mean
+        numbers = ["" if math.isnan(value) else repr(value) for value in (mean.mean, mean.low, mean.high, mean.sd)]
+        writer.writerow([each.group, each.metric, mean.n, *numbers, mean.n_lost])
+    return text.getvalue()
+
+
+# ---- to a file ------------------------------------------------------------------------------------------------------
+
+
+def check_form(form: str) -> str:
+    """The format.
+
+    Raises ConfigError for one there is not.
+    """
+    if form not in FORMATS:
+        raise unknown("format", form, FORMATS)
+    return form
+
+
+def check_place(path: Path) -> Path:
+    """The path of a file to be written.
+
+    Raises ConfigError where there can be none.
+    """
+    if path.is_dir():
+        raise ConfigError(f"--out {path}: a folder; give the file, as in --out {path / 'report.html'}")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--out {path}: there is no folder {path.parent}; make it first, or choose another place")
+    return path
+
+
+def write_report(text: str, path: Path) -> None:
+    """The report in a file.
+
+    Raises ConfigError where it cannot be written.
+    """
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise ConfigError(f"--out {path}: cannot be written ({error.strerror}); choose another place") from error

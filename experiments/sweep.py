@@ -1,0 +1,398 @@
+"""An Optuna study as the queue of a sweep's trials: begun, gone on with, shared by any number of workers."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import time
+import warnings
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import optuna
+from filelock import FileLock
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+
+from experiments.design import Design, design_of
+from experiments.errors import ConfigError, unknown
+from experiments.space import Point, Range, identity
+from experiments.store.heartbeat import is_dead, is_stale, owner
+from experiments.store.location import Store, redact, redact_value
+from experiments.store.studies import (
+    ATTRIBUTE,
+    WAITING_SECONDS,
+    StudyRecord,
+    TrialRecord,
+    latest,
+    read_study,
+    records,
+    study_url,
+)
+from experiments.trial import COMPLETE, DIVERGED, ERROR, PRUNED, STOPPED, TIMED_OUT, Outcome
+
+MOST_ERRORS, MOST_DEATHS = 1, 3  # attempts that may fail so before no other follows
+KILLED = "killed"  # the end of a trial whose process died
+END_STATES = {COMPLETE: TrialState.COMPLETE, DIVERGED: TrialState.COMPLETE, PRUNED: TrialState.PRUNED}
+END_STATES |= {TIMED_OUT: TrialState.PRUNED, ERROR: TrialState.FAIL, STOPPED: TrialState.FAIL}
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A trial that is ours to run.
+
+    Args:
+        number: within the study.
+        point: of the space, with the seed where a grid is repeated.
+        trial: Optuna's.
+    """
+
+    number: int
+    point: Point
+    trial: optuna.Trial
+
+    def report(self, value: float, step: int) -> bool:
+        """Tells the pruner the value so far; whether it gives the trial up."""
+        self.trial.report(value, step)
+        return self.trial.should_prune()
+
+
+class Queue:
+    """The trials of one study. Every process makes its own.
+
+    Args:
+        store: where.
+        design: with objectives.
+        old: the study as it is; None begins one.
+        join: whether another process has begun it just now.
+    """
+
+    def __init__(self, store: Store, design: Design, old: StudyRecord | None = None, *, join: bool = False) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.store = store
+        self.design = design
+        self._storage = open_storage(store)
+        if join:
+            self._study = optuna.load_study(study_name=design.name, storage=self._storage)
+        elif old is None:
+            self._study = _begun(self._storage, design)
+        else:
+            self._study = optuna.load_study(study_name=old.name, storage=self._storage)
+            self._recover()
+            with locked(store):
+                self._study = _extended(self._storage, self._study, design, old)
+        self._study.pruner = make_pruner(design)
+
+    @property
+    def trials(self) -> tuple[TrialRecord, ...]:
+        """Every attempt there is."""
+        return records(self._study.get_trials(deepcopy=False))
+
+    @property
+    def run_id(self) -> str:
+        """Of the sweep's run; empty before it has one."""
+        return str(self._study.user_attrs.get(ATTRIBUTE, {}).get("run_id", ""))
+
+    def describe(self, run_id: str) -> None:
+        """Keeps the design and the sweep's run with the study."""
+        self._study.set_user_attr(ATTRIBUTE, {"design": redact_value("", self.design.plain()), "run_id": run_id})
+
+    def release(self) -> None:
+        """Closes the connections: one that two processes hold breaks the database."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
+    # -- a worker's -------------------------------------------------------------------------------------------
+
+    def take(self, deadline: float | None) -> Taken | None:
+        """The next trial, ours from now on; None when there is none left to start, or it is past the deadline."""
+        design = self.design
+        with locked(self.store):
+            trials = self.trials
+            if (deadline is not None and time.time() > deadline) or not self._is_left(trials):
+                return None
+            self._study.sampler = make_sampler(design, len(trials))
+            trial = self._study.ask(distributions(design))
+            trial.set_user_attr("owner", {**owner(), "time": time.time()})
+        return Taken(trial.number, _point(design, trial.params), trial)
+
+    def _is_left(self, trials: Sequence[TrialRecord]) -> bool:
+        """Whether there is a trial to start; of a grid its point is put in front."""
+        if any(trial.state == "WAITING" for trial in trials):
+            return True
+        heads, count = latest(trials), self.design.n_planned()
+        if count is not None and len(heads) >= count:
+            return False
+        if self.design.is_grid:
+            present = {identity(trial.params) for trial in heads}
+            points = ({key: _category(value) for key, value in point.items()} for point in self.design.plan())
+            self._study.enqueue_trial(next(point for point in points if identity(point) not in present))
+        return True
+
+    def conclude(self, taken: Taken, outcome: Outcome) -> None:
+        """The outcome in the study."""
+        state, trial = END_STATES[outcome.end], taken.trial
+        if outcome.run_ids:
+            trial.set_user_attr("runs", list(outcome.run_ids))
+        if outcome.end != COMPLETE:
+            trial.set_user_attr("end", outcome.end)
+        if outcome.error:
+            trial.set_user_attr("error", outcome.error)
+        if outcome.end == TIMED_OUT and len(outcome.values) == len(self.design.objectives) == 1:
+            trial.report(outcome.values[0], 10**9)  # Optuna takes a pruned trial's last report for its value
+        self._study.tell(trial, list(outcome.values) if state == TrialState.COMPLETE else None, state=state)
+
+    def best_numbers(self) -> set[int]:
+        """Trials no other is better than in every objective: Optuna's view of several objectives."""
+        return {trial.number for trial in self._study.best_trials}
+
+    # -- what was left behind ---------------------------------------------------------------------------------
+
+    def bury(self, pid: int, status: int) -> None:
+        """The trial of a worker of this host that died: failed, and in the queue again."""
+        with locked(self.store):
+            for record in self._end_running(
+                lambda each: each.owner.get("pid") == pid and each.owner.get("host") == owner()["host"],
+                f"its process ended with status {status}",
+            ):
+                self._try_again(record)
+
+    def _recover(self) -> None:
+        """Trials of dead processes ended, and what may be tried again in the queue."""
+        with locked(self.store):
+            self._end_running(is_gone, "its process is gone")
+            for record in latest(self.trials):
+                if record.state == "FAIL":
+                    self._try_again(record)
+
+    def _end_running(self, chosen: Callable[[TrialRecord], bool], error: str) -> list[TrialRecord]:
+        found = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        ended = []
+        for trial, record in zip(found, records(found), strict=True):
+            if chosen(record):
+                self._storage.set_trial_user_attr(trial._trial_id, "end", KILLED)
+                self._storage.set_trial_user_attr(trial._trial_id, "error", error)
+                self._study.tell(trial.number, state=TrialState.FAIL)
+                ended.append(replace(record, end=KILLED))
+        return ended
+
+    def _try_again(self, record: TrialRecord) -> None:
+        """The point in the queue again, unless it failed often enough; stopped by a signal, it may be any number."""
+        errors = record.errors + (record.end == ERROR)
+        deaths = record.deaths + (record.end == KILLED)
+        if errors > MOST_ERRORS or deaths > MOST_DEATHS:
+            return
+        attributes = {"retry_of": record.number, "errors": errors, "deaths": deaths}
+        self._study.enqueue_trial(dict(record.params), user_attrs=attributes)
+
+
+@contextmanager
+def locked(store: Store) -> Iterator[None]:
+    """One process of this host at a time: two that count before they ask would start one trial too many."""
+    store.folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(store.folder / ".studies.lock"):
+        yield
+
+
+def is_gone(trial: TrialRecord) -> bool:
+    """Whether the process of a running trial is dead, as far as can be known."""
+    beat = {"time": 0.0, **trial.owner}
+    return not trial.owner or is_dead(beat) or is_stale(beat)
+
+
+# ---- the study ------------------------------------------------------------------------------------------------------
+
+
+def study_to_go_on(store: Store, design: Design, *, resume: bool) -> StudyRecord | None:
+    """The study that has the design's name, None where there is none; nothing is written.
+
+    Raises ConfigError when it is of another space, or may not be gone on with.
+    """
+    old = read_study(store, design.name)
+    if old is None or not old.design:
+        spare = read_study(store, _spare(design.name))  # there only where an extension did not come to its end
+        old = spare if spare is not None and spare.design else old
+    if old is None:
+        return None
+    if not old.design:
+        raise ConfigError(f"study '{design.name}' was not made by taolu sweep; choose another name with --name")
+    new = design_of(redact_value("", design.plain()))
+    if departs := new.departs(design_of(old.design)):
+        raise ConfigError(
+            f"study '{design.name}' exists and differs: {'; '.join(departs)}; choose another name with --name"
+        )
+    if not resume:
+        done = sum(trial.is_result for trial in latest(old.trials))
+        raise ConfigError(
+            f"study '{design.name}' exists, with {done} trials done; go on with --resume, see it with --show, "
+            "or choose another name with --name"
+        )
+    live = next((t for t in old.trials if t.state == "RUNNING" and not is_gone(t)), None)
+    if live is not None:
+        raise ConfigError(
+            f"study '{design.name}' is being worked on by process {live.owner.get('pid')} on "
+            f"{live.owner.get('host')}; stop that sweep first"
+        )
+    return old
+
+
+def open_storage(store: Store) -> optuna.storages.RDBStorage:
+    """Optuna's storage of the store, made first if there is none.
+
+    Raises ConfigError when it cannot be reached.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    url = study_url(store)
+    arguments = {"connect_args": {"timeout": WAITING_SECONDS}} if url.startswith("sqlite") else {}
+    try:
+        with locked(store):  # two processes that make the tables at once fail
+            if not url.startswith("sqlite"):
+                _create_database(url)
+            storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+            if url.startswith("sqlite"):
+                with storage.engine.connect() as connection:
+                    connection.exec_driver_sql("PRAGMA journal_mode=WAL")  # readers do not wait for writers
+        return storage
+    except (SQLAlchemyError, RuntimeError, ImportError, OSError) as error:
+        reason = redact(" ".join(str(error).split())[:300])
+        raise ConfigError(f"studies of {store.label}: cannot be opened ({reason}); is the store there?") from error
+
+
+def _create_database(url: str) -> None:
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.engine import make_url
+
+    name = make_url(url).database or ""
+    engine = create_engine(make_url(url).set(database=name.removesuffix("_optuna")), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        if not connection.execute(text("SELECT 1 FROM pg_database WHERE datname = :name"), {"name": name}).first():
+            quoted = name.replace('"', '""')
+            connection.execute(text(f'CREATE DATABASE "{quoted}"'))
+    engine.dispose()
+
+
+def _begun(storage: optuna.storages.RDBStorage, design: Design) -> optuna.Study:
+    directions = ["maximize" if objective.direction == "max" else "minimize" for objective in design.objectives]
+    try:
+        return optuna.create_study(storage=storage, study_name=design.name, directions=directions)  # type: ignore[arg-type]
+    except optuna.exceptions.DuplicatedStudyError as error:
+        raise ConfigError(f"study '{design.name}' was made by another process just now; go on with --resume") from error
+
+
+def _extended(
+    storage: optuna.storages.RDBStorage, study: optuna.Study, design: Design, old: StudyRecord
+) -> optuna.Study:
+    """The study under the design's name, its trials told of the wider space where it is one.
+
+    Optuna refuses a choice that was not there from the start, so the trials move to a new study of the same name. A
+    copy lies beside until that is done, and is gone on from when it was not.
+    """
+    if old.name == design.name:
+        if design_of(old.design).space.parameters == design.space.parameters:
+            return study
+        study = _copy(storage, study, _spare(design.name), distributions(design))
+    whole = _copy(storage, study, design.name, distributions(design))
+    optuna.delete_study(study_name=_spare(design.name), storage=storage)
+    return whole
+
+
+def _spare(name: str) -> str:
+    return f"{name} (being extended)"
+
+
+def _copy(
+    storage: optuna.storages.RDBStorage, study: optuna.Study, name: str, new: Mapping[str, BaseDistribution]
+) -> optuna.Study:
+    """A study with the same trials, whose parameters have the new distributions, in place of any of that name."""
+    if name in {each.study_name for each in storage.get_all_studies()}:
+        optuna.delete_study(study_name=name, storage=storage)
+    copy = optuna.create_study(storage=storage, study_name=name, directions=study.directions)
+    for trial in study.trials:
+        trial.distributions = {key: new.get(key, kind) for key, kind in trial.distributions.items()}
+        copy.add_trial(trial)
+    for key, value in study.user_attrs.items():  # last: who has them is whole
+        copy.set_user_attr(key, value)
+    return copy
+
+
+def distributions(design: Design) -> dict[str, BaseDistribution]:
+    """Optuna's form of the space, and of a grid's seeds."""
+    found: dict[str, BaseDistribution] = {}
+    for key, axis in design.space.parameters.items():
+        if not isinstance(axis, Range):
+            found[key] = CategoricalDistribution([_category(value) for value in axis.values()])
+        elif axis.is_whole:
+            found[key] = IntDistribution(int(axis.low), int(axis.high), axis.log, int(axis.step or 1))
+        else:
+            found[key] = FloatDistribution(axis.low, axis.high, axis.log, axis.step)
+    if design.is_grid and "seed" not in design.space.keys:
+        found["seed"] = IntDistribution(0, 2**31 - 1)
+    return found
+
+
+def _category(value: Any) -> Any:
+    """A choice as Optuna can hold it: lists and mappings as text."""
+    return json.dumps(value) if isinstance(value, list | tuple | Mapping) else value
+
+
+def _point(design: Design, params: Mapping[str, Any]) -> Point:
+    """Parameters as Optuna holds them as a point of the space."""
+    point = dict(params)
+    for key, axis in design.space.parameters.items():
+        if not isinstance(axis, Range) and key in point:
+            point[key] = next(value for value in axis.values() if _category(value) == point[key])
+    return point
+
+
+def make_sampler(design: Design, number: int) -> optuna.samplers.BaseSampler:
+    """The sampler of one trial: what it draws is a function of the design's seed and the trial's number.
+
+    So it does not depend on how many workers there are, and a resumed study does not draw what it has drawn.
+    Raises ConfigError for an unknown name or setting.
+    """
+    if design.is_grid:  # the points are in the queue: nothing is drawn
+        return optuna.samplers.RandomSampler(seed=0)
+    kinds = _named("Sampler", ("Base", "BaseGA", "Grid", "PartialFixed"))
+    first = int(design.settings.get("seed", 0))
+    scramble = design.sampler.name == "qmc"  # one sequence, which all trials must agree on
+    seed = first if scramble else zlib.crc32(f"{first}/{number}".encode())
+    settings = {"seed": seed, **design.sampler.settings}
+    sampler: optuna.samplers.BaseSampler = _made("sampler", design.sampler.name, kinds, settings, also=("grid",))
+    return sampler
+
+
+def make_pruner(design: Design) -> optuna.pruners.BasePruner:
+    """The pruner.
+
+    Raises ConfigError for an unknown name or setting.
+    """
+    kinds = _named("Pruner", ("Base", "Nop"))
+    name, settings = design.pruner.name, design.pruner.settings
+    return optuna.pruners.NopPruner() if name == "none" else _made("pruner", name, kinds, settings, also=("none",))
+
+
+def _named(what: str, left_out: Sequence[str]) -> dict[str, Any]:
+    """Optuna's samplers or pruners by short name."""
+    module = optuna.samplers if what == "Sampler" else optuna.pruners
+    names = [name.removesuffix(what) for name in module.__all__ if name.endswith(what)]
+    return {name.lower(): getattr(module, name + what) for name in names if name not in left_out}
+
+
+def _made(what: str, name: str, kinds: Mapping[str, Any], settings: Mapping[str, Any], also: Sequence[str]) -> Any:
+    short = name.removesuffix(what).replace("-", "").replace("_", "")
+    if short not in kinds:
+        raise unknown(what, name, [*kinds, *also])
+    accepted = inspect.signature(kinds[short]).parameters
+    for key in settings:
+        if key not in accepted:
+            raise ConfigError(f"{what} {name}: {unknown('setting', key, accepted)}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return kinds[short](**settings)
+    except (ValueError, TypeError, ImportError) as error:
+        raise ConfigError(f"{what} {name}: {' '.join(str(error).split())}") from error

@@ -1,0 +1,258 @@
+"""Where a sweep stands: its trials counted, its best, and the lines that say so."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from experiments.design import Design
+from experiments.parser import word
+from experiments.store.heartbeat import TAG, heartbeat
+from experiments.store.studies import TrialRecord, latest, ranked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.progress import Progress
+
+    from experiments.store.write import RunWriter
+
+BEAT_SECONDS = 10.0
+LINE_SECONDS = 5.0  # between two lines where there is no terminal
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A point, over the seeds it was tried with.
+
+    Args:
+        point: without the seed.
+        trials: that completed.
+        means: one an objective; infinite where a seed diverged.
+        deviations: standard deviations over the seeds; NaN of one.
+    """
+
+    point: Mapping[str, Any]
+    trials: tuple[TrialRecord, ...]
+    means: tuple[float, ...]
+    deviations: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The trials of a study, without attempts that were repeated.
+
+    Args:
+        design: of the study.
+        trials: in order.
+    """
+
+    design: Design
+    trials: tuple[TrialRecord, ...]
+
+    @classmethod
+    def of(cls, design: Design, trials: Iterable[TrialRecord]) -> Tally:
+        """The tally of all attempts."""
+        return cls(design, tuple(latest(trials)))
+
+    @property
+    def done(self) -> int:
+        """Trials with a result, diverged and pruned ones among them."""
+        return sum(trial.is_result for trial in self.trials)
+
+    @property
+    def running(self) -> list[TrialRecord]:
+        """Trials at work."""
+        return [trial for trial in self.trials if trial.state == "RUNNING" and trial.owner]
+
+    @property
+    def failed(self) -> list[TrialRecord]:
+        """Trials that raised, or whose process died, and that nobody tries again by now."""
+        return [trial for trial in self.trials if trial.state == "FAIL"]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left to do: of a grid, whether every cell has its result for every seed."""
+        planned = self.design.n_planned()
+        over = self.done + (0 if self.design.is_grid else len(self.failed))
+        return self.done > 0 and not self.running and (planned is None or over >= planned)
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether a result is missing that cannot be done without: any cell of a grid, all trials of a sampler."""
+        return bool(self.failed) and (self.design.is_grid or self.done == 0)
+
+    def cells(self) -> list[Cell]:
+        """The points with a value, the best by the mean of their first objective first."""
+        by_point: dict[str, list[TrialRecord]] = {}
+        for trial in ranked(self.trials, self.design.objectives[0].direction or "min"):
+            point = self._point(trial)
+            by_point.setdefault(str(sorted(point.items(), key=str)), []).append(trial)
+        cells = [_cell(self._point(trials[0]), trials) for trials in by_point.values()]
+        sign = -1 if self.design.objectives[0].direction == "max" else 1
+        return sorted(cells, key=lambda cell: sign * cell.means[0])
+
+    def _point(self, trial: TrialRecord) -> dict[str, Any]:
+        return {key: value for key, value in trial.params.items() if key in self.design.space.parameters}
+
+    # -- in words ---------------------------------------------------------------------------------------------
+
+    def counts(self) -> str:
+        """Done, running, failed in a few words."""
+        planned = self.design.n_planned()
+        diverged = sum(trial.end == "diverged" for trial in self.trials)
+        pruned = sum(trial.end in ("pruned", "timed out") for trial in self.trials)
+        words = [f"{self.done}/{planned} done" if planned else f"{self.done} done", f"{len(self.running)} running"]
+        found = {"failed": len(self.failed), "diverged": diverged, "cut short": pruned}
+        return "  ".join([*words, *(f"{count} {what}" for what, count in found.items() if count or what == "failed")])
+
+    def best(self) -> str:
+        """The best cell in a few words; nothing before there is one."""
+        cells = self.cells()
+        if not cells or not math.isfinite(cells[0].means[0]):
+            return ""
+        metric = self.design.objectives[0].metric
+        return f"best {metric} {cells[0].means[0]:.5g} ({said(cells[0].point)})"
+
+    def closing(self, status: str) -> Iterator[str]:
+        """What is said in the end."""
+        yield f"{status} {self.design.name}: {self.counts()}"
+        if best := self.best():
+            yield best
+        for trial in self.failed[:3]:
+            yield f"trial {trial.number} ({said(trial.params)}) failed: {trial.error or trial.end}"
+        more = " --resume" if not self.is_complete else " --show"
+        yield f"{'go on' if not self.is_complete else 'look'}: taolu sweep {self.design.name}{more}"
+
+    def table(self) -> Iterator[str]:
+        """One line a cell, the best first, then what has no value."""
+        metrics = [objective.metric for objective in self.design.objectives]
+        cells = self.cells()
+        keys = list(dict.fromkeys(key for cell in cells for key in cell.point))
+        rows = [[*keys, *(name for metric in metrics for name in (metric, "sd")), "trials"]]
+        for cell in cells:
+            pairs = zip(cell.means, cell.deviations, strict=True)
+            figures = [f"{number:.5g}" for pair in pairs for number in pair]
+            numbers = ", ".join(str(trial.number) for trial in cell.trials)
+            rows.append([*(word(cell.point.get(key)) for key in keys), *figures, numbers])
+        yield from _columns(rows)
+        for trial in self.trials:
+            if not (trial.state == "COMPLETE" and trial.values):
+                what = trial.end or trial.state.lower()
+                yield f"trial {trial.number} ({said(trial.params)}) {what}{': ' + trial.error if trial.error else ''}"
+
+
+def _cell(point: Mapping[str, Any], trials: list[TrialRecord]) -> Cell:
+    columns = list(zip(*(trial.values for trial in trials), strict=True))
+    means = tuple(sum(column) / len(column) for column in columns)
+    spread = tuple(
+        statistics.stdev(column) if len(column) > 1 and all(map(math.isfinite, column)) else math.nan
+        for column in columns
+    )
+    return Cell(point, tuple(sorted(trials, key=lambda trial: trial.number)), means, spread)
+
+
+def summary(study: str, tally: Tally) -> dict[str, Any]:
+    """The study in a few plain values: counts, and the best cell."""
+    counts = {"done": tally.done, "failed": len(tally.failed), "running": len(tally.running)}
+    cells = tally.cells()
+    best = None
+    if cells and math.isfinite(cells[0].means[0]):
+        metrics = [objective.metric for objective in tally.design.objectives]
+        best = {
+            "point": dict(cells[0].point),
+            "values": dict(zip(metrics, cells[0].means, strict=True)),
+            "trials": [trial.number for trial in cells[0].trials],
+            "run_ids": [run_id for trial in cells[0].trials for run_id in trial.run_ids],
+        }
+    planned = tally.design.n_planned()
+    return {"study": study, "planned": planned, "complete": tally.is_complete, "trials": counts, "best": best}
+
+
+def said(point: Mapping[str, Any]) -> str:
+    """A point as a person says it.
+
+    >>> said({"optimizer.lr": 0.1, "data.batch_size": 16})
+    'optimizer.lr 0.1, data.batch_size 16'
+    """
+    return ", ".join(
+        f"{key} {f'{value:.4g}' if isinstance(value, float) else word(value)}" for key, value in point.items()
+    )
+
+
+def _columns(rows: list[list[str]]) -> Iterator[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        yield "  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip()
+
+
+class Teller:
+    """Tells the user and the store where the sweep is: a bar on a terminal, else a line now and then.
+
+    Args:
+        writer: of the sweep's run.
+        design: of the sweep.
+        say: prints one line.
+    """
+
+    def __init__(self, writer: RunWriter, design: Design, say: Callable[[str], None]) -> None:
+        self._writer = writer
+        self._design = design
+        self._say = say
+        self._started = time.monotonic()
+        self._first: int | None = None  # done before this session
+        self._told = self._beat = -math.inf
+        self._line = self._best = ""
+        self._bar = _bar()
+
+    def tell(self, tally: Tally) -> None:
+        """Where it is now."""
+        self._first = tally.done if self._first is None else self._first
+        line = "  ".join(filter(None, [tally.counts(), tally.best(), self._left(tally)]))
+        if self._bar is not None:
+            self._bar.update(
+                self._bar.tasks[0].id, refresh=True, total=self._design.n_planned(), completed=tally.done, line=line
+            )
+        elif tally.counts() != self._line and time.monotonic() - self._told > LINE_SECONDS:
+            self._told, self._line = time.monotonic(), tally.counts()
+            self._say(line)
+        self._record(tally)
+
+    def _left(self, tally: Tally) -> str:
+        planned, done = self._design.n_planned(), tally.done - (self._first or 0)
+        if not planned or not done:
+            return ""
+        seconds = (time.monotonic() - self._started) / done * max(planned - tally.done - len(tally.failed), 0)
+        return f"left {seconds:.0f} s" if seconds < 120 else f"left {seconds / 60:.0f} min"
+
+    def _record(self, tally: Tally) -> None:
+        if time.monotonic() - self._beat > BEAT_SECONDS:
+            self._beat = time.monotonic()
+            self._writer.tags({TAG: heartbeat(tally.done, self._design.n_planned())})
+        best = tally.best()
+        if best and best != self._best:
+            self._best = best
+            value = tally.cells()[0].means[0]
+            self._writer.metrics([("sweep/best", value, int(time.time() * 1000), tally.done)])
+
+    def close(self) -> None:
+        """The bar goes."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _bar() -> Progress | None:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return None
+    bar = Progress(BarColumn(), TextColumn("{task.fields[line]}"), console=console, transient=True, auto_refresh=False)
+    bar.add_task("", line="")
+    bar.start()
+    return bar
