@@ -21,7 +21,7 @@ from experiments.store.heartbeat import TAG, heartbeat
 from experiments.store.location import Store, locate
 from experiments.store.read import history, read_run, runs_table
 from experiments.store.spool import spool_folder
-from experiments.store.write import RunWriter, release_connections
+from experiments.store.write import RunWriter, open_store, release_connections
 from tests.conftest import Writer
 
 OLD = time.time() - 7200
@@ -196,9 +196,11 @@ def test_what_nobody_needs_goes_and_what_somebody_may_be_writing_stays(writer: W
 def test_folders_of_another_databases_runs_are_left_alone(writer: Writer) -> None:
     store = writer.store
     folder = aged(writer.file("e" * 32, "config.yaml", "seed: 0\n").parents[1])
-    (store.folder / ".servers").write_text("postgresql://ann:***@db/x\n")
+    for _ in range(2):
+        open_store(Store("http://ann:hunter2@nowhere", store.folder))  # asks the server nothing yet
     [line] = collect(store).kept
-    assert line == "1 folders without a run: the folder also serves postgresql://ann:***@db/x, whose they may be"
+    assert line == "1 folders without a run: the folder also serves http://ann:***@nowhere, whose they may be"
+    assert (store.folder / ".servers").read_text() == "http://ann:***@nowhere\n"
     assert folder.exists()
 
 

@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -247,8 +248,10 @@ def test_the_queue_is_filled_shown_and_emptied_by_the_command(store: Store, caps
 
 
 def test_python_queues_too(store: Store) -> None:
-    number = taolu.enqueue(NET, name="mine", store=str(store.folder), **{"model.lr": 0.3})
+    good: dict[str, Any] = {"model.lr": 0.3}
+    bad: dict[str, Any] = {"model.lrr": 0.3}
+    number = taolu.enqueue(NET, name="mine", store=str(store.folder), **good)
     [row] = listed(store, 20)
     assert (row["number"], row["command"]) == (number, f"{NET} --model.lr=0.3")
     with pytest.raises(ConfigError, match=r"did you mean 'model\.lr'"):
-        taolu.enqueue(NET, store=str(store.folder), **{"model.lrr": 0.3})
+        taolu.enqueue(NET, store=str(store.folder), **bad)
