@@ -44,7 +44,7 @@ def test_the_command_line_stands_over_the_file(tmp_path: Path) -> None:
 def test_a_grid_of_an_experiment_needs_no_file() -> None:
     design = read_design("vae", ["--seed", "7"], {"grid": ["optimizer.lr=.1,1e-3", "optimizer.betas=[.9,.99],[.8,.9]"]})
     assert design.name == "vae-sweep"
-    assert design.plan()[1] == {"optimizer.lr": 0.1, "optimizer.betas": [0.8, 0.9]}
+    assert design.plan()[1] == {"optimizer.lr": 0.1, "optimizer.betas": [0.8, 0.9], "seed": 7}
     assert design.config(design.plan()[0]).values["seed"] == 7
 
 

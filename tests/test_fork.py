@@ -130,7 +130,7 @@ SCHEDULED = {"schedule": "cosine", "schedule.steps": 15, "schedule.warmup_steps"
         pytest.param("vae", SCHEDULED, 1, marks=SLOW),
         ("vae", SCHEDULED, 5),
         pytest.param("vae", SCHEDULED, 8, marks=SLOW),
-        (DROPOUT, {}, 4),
+        pytest.param(DROPOUT, {}, 4, marks=SLOW),
         (EPOCH_END, {}, 5),
         pytest.param(EPOCH_END, {}, 8, marks=SLOW),
     ],
@@ -264,6 +264,7 @@ def test_a_schedule_stands_where_it_would_had_it_been_there_from_the_start(
     assert series(store, forked(store, parent, options), "lr")[7] == pytest.approx(expected, rel=1e-12)
 
 
+@SLOW
 def test_momentum_that_follows_the_rate_follows_the_new_one(store: Store) -> None:
     settings = {**MOMENTUM, "schedule": "step", "schedule.every": 4, "schedule.gamma": 0.25}
     parent = start(store, {**settings, "schedule.scale_momentum": True, "trainer.max_steps": 7})
@@ -272,7 +273,7 @@ def test_momentum_that_follows_the_rate_follows_the_new_one(store: Store) -> Non
     assert series(store, child, "lr")[7] == pytest.approx(0.025)
 
 
-@pytest.mark.parametrize(("kind", "expected"), [("step", 0.2), ("plateau", 0.4)])
+@pytest.mark.parametrize(("kind", "expected"), [pytest.param("step", 0.2, marks=SLOW), ("plateau", 0.4)])
 def test_a_schedule_of_torchs_keeps_what_it_has_done_to_a_new_rate(store: Store, kind: str, expected: float) -> None:
     parent = start(store, {"model.kind": kind, "model.lr": 0.1, "trainer.max_steps": 7}, OWN)
     child = forked(store, parent, {"model.lr": 0.4}, start=7)
@@ -300,7 +301,7 @@ def rows_sum(epoch: int, first: int, last: int, seed: int = 0) -> float:
         (3, 128, 0, 768),
         (3, 512, 0, 512),
         pytest.param(3, 500, 0, 500, marks=SLOW),
-        (5, 128, 1, 0),
+        pytest.param(5, 128, 1, 0, marks=SLOW),
         pytest.param(7, 128, 1, 512, marks=SLOW),
     ],
 )
@@ -384,7 +385,7 @@ def test_a_fork_is_resumed_and_forked_like_any_run(store: Store) -> None:
     [
         ({}, ("data",)),
         pytest.param({"data.batch_size": 100}, (), marks=SLOW),
-        ({"optimizer": "torch.Adam", "schedule": "cosine"}, ()),
+        pytest.param({"optimizer": "torch.Adam", "schedule": "cosine"}, (), marks=SLOW),
     ],
 )
 def test_a_fork_stopped_before_its_first_step_is_resumed_with_its_own_settings(

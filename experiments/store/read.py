@@ -103,7 +103,7 @@ def find_run(store: Store, handle: str, *, deleted: bool = False) -> str:
         deleted: look among the deleted runs instead of the others.
 
     `last` and `best` pass over claims, evaluations and feature extractors, which are no models of a person's, and bare
-    `last` over experiments whose name begins with _. A best value is finite and belongs to a finished run.
+    `last` over a sweep's trials and experiments whose name begins with _. A best value is finite and of a finished run.
     """
     selection = Selection(stage=_stage(deleted))
     runs = read_tables(store, selection, ()).runs
@@ -234,7 +234,8 @@ def _last(runs: list[RunRow], experiment: str | None) -> str:
         _check_experiment(runs, experiment)
     for row in runs:  # newest first
         wanted = row.experiment == experiment if experiment is not None else not row.experiment.startswith("_")
-        if wanted and (row.kind not in _NOT_MODELS or experiment in ("_features", "claims")):
+        passed = (*_NOT_MODELS, "trial") if experiment is None else _NOT_MODELS  # a person started the sweep, not it
+        if wanted and (row.kind not in passed or experiment in ("_features", "claims")):
             return row.run_id
     raise ConfigError("no run of that kind yet; start one: taolu run vae")
 
