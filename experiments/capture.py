@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from experiments.scribe import CLOSED
-from experiments.store.location import _SECRETS as SECRETS
+from experiments.store.location import SECRETS
 
 SCRIBE = Path(__file__).with_name("scribe.py")
 START_SECONDS = 20.0  # for the scribe to be there; it needs 0.02

@@ -24,8 +24,8 @@ from experiments.claims.plot import (
     XY,
     Shape,
     Text,
-    _frame,
-    _scale,
+    frame_of,
+    scale_of,
     svg,
 )
 from experiments.claims.plot import Path as Line
@@ -124,10 +124,10 @@ def chart(metric: str, curves: Sequence[tuple[int, pd.DataFrame]], labels: Seque
     """
     short = [(i, *minmax(curve["step"], curve["value"], POINTS)) for i, curve in curves]
     reach = [float(x) for _, steps, _ in short for x in (steps[0], steps[-1])]
-    scale_x, ticks_x = _scale(reach, LEFT, WIDTH - RIGHT, False)
+    scale_x, ticks_x = scale_of(reach, LEFT, WIDTH - RIGHT, False)
     ends = [y for _, _, values in short for y in _range(values)]
-    scale_y, ticks_y = _scale(ends, HEIGHT - BOTTOM, TOP, False)
-    drawn: list[Shape] = [Text(LEFT - 60, 40, metric, size=14), *_frame(Axes("step", ""), ticks_x, ticks_y)]
+    scale_y, ticks_y = scale_of(ends, HEIGHT - BOTTOM, TOP, False)
+    drawn: list[Shape] = [Text(LEFT - 60, 40, metric, size=14), *frame_of(Axes("step", ""), ticks_x, ticks_y)]
     for i, steps, values in short:
         line = [(scale_x(float(x)), scale_y(float(y))) for x, y in zip(steps, values, strict=True)]
         drawn += [Line(tuple(piece), COLOURS[i % len(COLOURS)], 1.2) for piece in _pieces(line)]

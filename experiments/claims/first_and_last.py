@@ -145,7 +145,7 @@ CLAIMS = (
     claim(
         id="6234-A6.1",
         statement="Without memory RMSprop is sign descent.",
-        statement_zh="没有记忆(λ = 0)时,RMSprop 就是符号下降。",
+        statement_zh="没有记忆(λ = 0)时，RMSprop 就是符号下降。",
         formula=r"\lambda \to 0: \; \Delta\theta = -\tilde\gamma \operatorname{sign}(g)",
         probe=sign_limit,
         rule="equals",
@@ -157,7 +157,7 @@ CLAIMS = (
     claim(
         id="6234-A6.2",
         statement="With memory a step is still about a rate long, the first one too.",
-        statement_zh="有记忆时,每一步(包括第一步)的长度仍约等于学习率。",
+        statement_zh="有记忆时，每一步（包括第一步）的长度仍约等于学习率。",
         formula=r"\lvert\Delta\theta_1\rvert \approx \tilde\gamma",
         probe=first_step,
         rule="equals",
@@ -169,7 +169,7 @@ CLAIMS = (
     claim(
         id="6234-A6.2c",
         statement="As G starts at 0, the first step is 1 / sqrt(1 - lam) rates long: 10 at lam = .99.",
-        statement_zh="由于 G 从 0 开始,第一步长为学习率的 1/√(1-λ) 倍:λ = 0.99 时为 10 倍。",
+        statement_zh="由于 G 从 0 开始，第一步长为学习率的 1/√(1-λ) 倍：λ = 0.99 时为 10 倍。",
         formula=r"\lvert\Delta\theta_1\rvert = \tilde\gamma/\sqrt{1-\lambda}",
         probe=first_step,
         rule="equals",
@@ -181,7 +181,7 @@ CLAIMS = (
     claim(
         id="6234-A6.3",
         statement="Without memory theta searches a grid: each position lies a whole number of rates from the start.",
-        statement_zh="没有记忆时,θ 如同网格搜索:每个位置与起点的距离都是学习率的整数倍。",
+        statement_zh="没有记忆时，θ 如同网格搜索：每个位置与起点的距离都是学习率的整数倍。",
         formula=r"(\theta_n - \theta_0)/\tilde\gamma \in \mathbb{Z}^D",
         probe=grid_distance,
         rule="at most",
@@ -193,7 +193,7 @@ CLAIMS = (
     claim(
         id="6234-A6.4",
         statement="Adam is RMSprop and momentum: without momentum it takes the steps of RMSprop.",
-        statement_zh="Adam 就是 RMSprop 加动量:去掉动量后每步与 RMSprop 相同。",
+        statement_zh="Adam 就是 RMSprop 加动量：去掉动量后每步与 RMSprop 相同。",
         formula=r"\Delta\theta^{\text{RMSprop}} = \Delta\theta^{\text{Adam}}, \; \beta_1 = 0",
         probe=partial(adam, late=False),
         rule="equals",
@@ -205,7 +205,7 @@ CLAIMS = (
     claim(
         id="6234-A6.4c",
         statement="Without momentum Adam takes RMSprop's steps once the start, a bias of 1 - lam^n in G, is forgotten.",
-        statement_zh="去掉动量后,待起点造成的偏差(G 中的因子 1-λⁿ)消失,Adam 与 RMSprop 相同。",
+        statement_zh="去掉动量后，待起点造成的偏差（G 中的因子 1-λⁿ）消失，Adam 与 RMSprop 相同。",
         formula=r"\Delta\theta^{\text{RMSprop}} = \Delta\theta^{\text{Adam}} / \sqrt{1-\lambda^n}, \; \beta_1 = 0",
         probe=partial(adam, late=True),
         rule="equals",
@@ -217,7 +217,7 @@ CLAIMS = (
     claim(
         id="6234-A7.1",
         statement="Adaptive methods are faster at first: on digits RMSprop leads SGD after 10 steps, at best rates.",
-        statement_zh="自适应方法起初更快:手写数字训练 10 步后 RMSprop 领先于 SGD(各用最优学习率)。",
+        statement_zh="自适应方法起初更快：手写数字训练 10 步后 RMSprop 领先于 SGD（各用最优学习率）。",
         formula=r"L_{\text{SGD}} \ge L_{\text{RMSprop}}, \; n = 10",
         probe=lead_at_first,
         rule="at least",
@@ -229,7 +229,7 @@ CLAIMS = (
     claim(
         id="6234-A7.2",
         statement="Adaptive methods are worse at last: on digits RMSprop trails SGD after 500 steps, at best rates.",
-        statement_zh="自适应方法最终更差:手写数字训练 500 步后 RMSprop 落后于 SGD(各用最优学习率)。",
+        statement_zh="自适应方法最终更差：手写数字训练 500 步后 RMSprop 落后于 SGD（各用最优学习率）。",
         formula=r"L_{\text{RMSprop}} \ge L_{\text{SGD}}, \; n = 500",
         probe=lag_at_last,
         rule="at least",
@@ -241,7 +241,7 @@ CLAIMS = (
     claim(
         id="6234-A7.3",
         statement="RMSprop never stops: under gradient noise its steps stay as long as they were.",
-        statement_zh="RMSprop 不会停下:有梯度噪声时,步长始终不减。",
+        statement_zh="RMSprop 不会停下：有梯度噪声时，步长始终不减。",
         formula=r"\mathbb{E}\lvert\Delta\theta_n\rvert \propto n^0",
         probe=partial(shrinking, forgets=True),
         rule="equals",
@@ -253,7 +253,7 @@ CLAIMS = (
     claim(
         id="6234-A7.4",
         statement="AdaGrad stops: under gradient noise its steps shrink as 1 / sqrt(n).",
-        statement_zh="AdaGrad 会停下:有梯度噪声时,步长按 1/√n 缩短。",
+        statement_zh="AdaGrad 会停下：有梯度噪声时，步长按 1/√n 缩短。",
         formula=r"\mathbb{E}\lvert\Delta\theta_n\rvert \propto n^{-1/2}",
         probe=partial(shrinking, forgets=False),
         rule="equals",

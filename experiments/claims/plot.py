@@ -84,11 +84,11 @@ def _chart(evidence: Evidence, axes: Axes) -> list[Shape]:
     everything: list[Point | Curve] = [*evidence.points, *evidence.theory]
     xs = [item.x for item in everything]
     ys = [*(item.y for item in everything), *ends]
-    scale_x, ticks_x = _scale(xs, LEFT, WIDTH - RIGHT, axes.log_x)
-    scale_y, ticks_y = _scale(ys, HEIGHT - BOTTOM, TOP, axes.log_y)
+    scale_x, ticks_x = scale_of(xs, LEFT, WIDTH - RIGHT, axes.log_x)
+    scale_y, ticks_y = scale_of(ys, HEIGHT - BOTTOM, TOP, axes.log_y)
     names = list(dict.fromkeys(item.series for item in everything))
     colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
-    drawn = _frame(axes, ticks_x, ticks_y)
+    drawn = frame_of(axes, ticks_x, ticks_y)
 
     def place(x: float, y: float) -> XY | None:
         spot = scale_x(x), scale_y(y)
@@ -110,7 +110,8 @@ def _chart(evidence: Evidence, axes: Axes) -> list[Shape]:
     return drawn + _legend(evidence, colours)
 
 
-def _frame(axes: Axes, ticks_x: Sequence[tuple[float, str]], ticks_y: Sequence[tuple[float, str]]) -> list[Shape]:
+def frame_of(axes: Axes, ticks_x: Sequence[tuple[float, str]], ticks_y: Sequence[tuple[float, str]]) -> list[Shape]:
+    """The lines, ticks and words around a plot."""
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
     drawn: list[Shape] = []
     for x, label in ticks_x:
@@ -153,12 +154,12 @@ def _interval(claim: Claim, evidence: Evidence) -> list[Shape]:
     """The estimate with its interval over the band that the claim allows."""
     low, high = claim.expected - claim.tolerance, claim.expected + claim.tolerance
     values = [low, high, evidence.estimate, evidence.ci_low, evidence.ci_high]
-    scale, ticks = _scale(values, LEFT, WIDTH - RIGHT, False)
+    scale, ticks = scale_of(values, LEFT, WIDTH - RIGHT, False)
     left, right = (LEFT if claim.rule == "at most" else scale(low)), scale(high)
     right = WIDTH - RIGHT if claim.rule == "at least" else right
     y, top, bottom = HEIGHT / 2, TOP + 50, HEIGHT - BOTTOM - 50
     drawn: list[Shape] = [Path(((left, top), (right, top), (right, bottom), (left, bottom)), BAND, fill=BAND)]
-    drawn += _frame(Axes(evidence.statistic, ""), ticks, ())
+    drawn += frame_of(Axes(evidence.statistic, ""), ticks, ())
     drawn.append(Path(((scale(claim.expected), top), (scale(claim.expected), bottom)), INK, 1.6, dashed=True))
     if all(map(math.isfinite, (evidence.ci_low, evidence.ci_high))):
         drawn.append(Path(((scale(evidence.ci_low), y), (scale(evidence.ci_high), y)), COLOURS[0], 2))
@@ -173,7 +174,7 @@ def _interval(claim: Claim, evidence: Evidence) -> list[Shape]:
 # ---- axes -----------------------------------------------------------------------------------------------------------
 
 
-def _scale(
+def scale_of(
     values: Sequence[float], start: float, end: float, log: bool
 ) -> tuple[Callable[[float], float], list[tuple[float, str]]]:
     """From a value to its pixel, NaN where it has none, and the ticks in pixels with their labels."""

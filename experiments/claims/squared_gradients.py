@@ -99,7 +99,7 @@ CLAIMS = (
     claim(
         id="6234-A5.1",
         statement="The square of a minibatch's gradient is too large for the whole gradient's, by an amount ~ 1 / B.",
-        statement_zh="小批量梯度的平方高估全量梯度的平方,偏差按 1/B 下降。",
+        statement_zh="小批量梯度的平方高估全量梯度的平方，偏差按 1/B 下降。",
         formula=r"\mathbb{E}\lVert g_B\rVert^2 - \lVert g\rVert^2 = \operatorname{tr}\Sigma / B",
         probe=square_bias_in_batch,
         rule="equals",
@@ -111,7 +111,7 @@ CLAIMS = (
     claim(
         id="6234-A5.2",
         statement="The moving average corrects the bias of the squared gradient: at least a tenth of it goes.",
-        statement_zh="滑动平均可以修正小批量梯度平方的偏差:至少消去十分之一。",
+        statement_zh="滑动平均可以修正小批量梯度平方的偏差：至少消去十分之一。",
         formula=r"\mathbb{E}G - g^2 \le 0.9\,(\mathbb{E}g_B^2 - g^2)",
         probe=bias_after_average,
         rule="at most",
@@ -135,7 +135,7 @@ CLAIMS = (
     claim(
         id="6234-A5.3",
         statement="What the moving average takes away is variance: (1 - lam) / (1 + lam) is left, a 19th at lam = .9.",
-        statement_zh="滑动平均消去的是方差:变为原来的 (1-λ)/(1+λ),λ = 0.9 时为 1/19。",
+        statement_zh="滑动平均消去的是方差：变为原来的 (1-λ)/(1+λ)，λ = 0.9 时为 1/19。",
         formula=r"\operatorname{Var}G = \frac{1-\lambda}{1+\lambda}\operatorname{Var}g_B^2",
         probe=variance_after_average,
         rule="equals",

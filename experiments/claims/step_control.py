@@ -202,7 +202,7 @@ CLAIMS = (
     claim(
         id="6234-A1.1",
         statement="Rate times gradient tells the error of a step: at one rate, both fall together along a descent.",
-        statement_zh="学习率乘梯度可以衡量一步的误差:固定学习率时,二者沿下降路径一同变化。",
+        statement_zh="学习率乘梯度可以衡量一步的误差：固定学习率时，二者沿下降路径一同变化。",
         formula=r"e \;\text{follows}\; \gamma\lVert\nabla L\rVert",
         probe=gauge_follows_error,
         rule="at least",
@@ -214,7 +214,7 @@ CLAIMS = (
     claim(
         id="6234-A1.2",
         statement="The error of a step is proportional to rate times gradient, whichever of the two changes.",
-        statement_zh="一步的误差与学习率乘梯度成正比,无论变的是哪一个。",
+        statement_zh="一步的误差与学习率乘梯度成正比，无论变的是哪一个。",
         formula=r"e \propto \gamma\lVert\nabla L\rVert",
         probe=error_order,
         rule="equals",
@@ -226,7 +226,7 @@ CLAIMS = (
     claim(
         id="6234-A1.2c",
         statement="When the rate changes, the error of a step goes with its square.",
-        statement_zh="学习率变化时,一步的误差按其平方变化。",
+        statement_zh="学习率变化时，一步的误差按其平方变化。",
         formula=r"e = \tfrac12 \gamma^2 \lVert L^{\prime\prime} L^\prime \rVert + O(\gamma^3)",
         probe=error_order,
         rule="equals",
@@ -238,7 +238,7 @@ CLAIMS = (
     claim(
         id="6234-A1.3",
         statement="With rate times gradient held at a length, no step on a convex quadratic errs by more than that.",
-        statement_zh="若把学习率乘梯度固定为某一长度,在凸二次函数上每步误差都不超过这一长度。",
+        statement_zh="若把学习率乘梯度固定为某一长度，在凸二次函数上每步误差都不超过这一长度。",
         formula=r"\gamma\lVert\nabla L\rVert \le \tilde\gamma \;\Rightarrow\; e \le \tilde\gamma",
         probe=largest_error,
         rule="at most",
@@ -250,7 +250,7 @@ CLAIMS = (
     claim(
         id="6234-A1.4",
         statement="Steps of equal length are each just good enough: their errors are alike wherever they are taken.",
-        statement_zh="等长的步子每步都恰好够用:不论在何处,误差都差不多。",
+        statement_zh="等长的步子每步都恰好够用：不论在何处，误差都差不多。",
         formula=r"\gamma = \tilde\gamma/\lVert\nabla L\rVert \;\Rightarrow\; e \approx \text{const}",
         probe=equal_errors,
         rule="equals",
@@ -262,7 +262,7 @@ CLAIMS = (
     claim(
         id="6234-A1.4c",
         statement="On a quadratic, the error of steps of equal length is ~ 1 / distance: too careful far away.",
-        statement_zh="在二次函数上,等长步子的误差与到极小点的距离成反比:离得远时过于谨慎。",
+        statement_zh="在二次函数上，等长步子的误差与到极小点的距离成反比：离得远时过于谨慎。",
         formula=r"e \approx \tilde\gamma^2 / (2\lvert\theta\rvert)",
         probe=equal_errors,
         rule="equals",
@@ -274,7 +274,7 @@ CLAIMS = (
     claim(
         id="6234-A2.1",
         statement="RMSprop with a fixed rate ends at a distance from the minimum that is proportional to the rate.",
-        statement_zh="学习率固定时,RMSprop 停留处到极小点的距离与学习率成正比。",
+        statement_zh="学习率固定时，RMSprop 停留处到极小点的距离与学习率成正比。",
         formula=r"\lvert\theta_\infty\rvert \propto \tilde\gamma",
         probe=floor_in_rate,
         rule="equals",
@@ -298,7 +298,7 @@ CLAIMS = (
     claim(
         id="6234-A2.3",
         statement="With a fixed rate RMSprop ends half a rate away from the minimum.",
-        statement_zh="学习率固定时,RMSprop 停留处到极小点的距离等于学习率的一半。",
+        statement_zh="学习率固定时，RMSprop 停留处到极小点的距离等于学习率的一半。",
         formula=r"\lvert\theta_\infty\rvert = \tilde\gamma/2",
         probe=floor_size,
         rule="equals",
@@ -310,7 +310,7 @@ CLAIMS = (
     claim(
         id="6234-A3.1",
         statement="With eps inside the root RMSprop converges where the rate is small: here rate h = sqrt(eps).",
-        statement_zh="ε 在根号内时,只要学习率够小 RMSprop 就收敛:此处 γ̃h = √ε。",
+        statement_zh="ε 在根号内时，只要学习率够小 RMSprop 就收敛：此处 γ̃h = √ε。",
         formula=r"\theta_n \to 0 \;\text{for}\; \tilde\gamma h < 2\sqrt\varepsilon",
         probe=partial(end, place="inside"),
         rule="at most",
@@ -322,7 +322,7 @@ CLAIMS = (
     claim(
         id="6234-A3.2",
         statement="With eps added to the root, as torch.optim.RMSprop has it, the same settings stall at half a rate.",
-        statement_zh="若 ε 加在根号外(torch.optim.RMSprop 的写法),同样设置下停在学习率的一半处。",
+        statement_zh="若 ε 加在根号外（torch.optim.RMSprop 的写法），同样设置下停在学习率的一半处。",
         formula=r"\lvert\theta_\infty\rvert = \tilde\gamma/2 - \varepsilon/h",
         probe=partial(end, place="outside"),
         rule="equals",
@@ -334,7 +334,7 @@ CLAIMS = (
     claim(
         id="6234-A3.3",
         statement="With eps inside the root, RMSprop converges on a quadratic as long as rate h < 2 sqrt(eps).",
-        statement_zh="ε 在根号内时,RMSprop 在二次函数上收敛的条件是 γ̃h < 2√ε。",
+        statement_zh="ε 在根号内时，RMSprop 在二次函数上收敛的条件是 γ̃h < 2√ε。",
         formula=r"\tilde\gamma h / \sqrt\varepsilon < 2",
         probe=partial(border, place="inside"),
         rule="equals",

@@ -111,7 +111,7 @@ CLAIMS = (
     claim(
         id="6234-A4.1",
         statement="A rate for each number beats one for all: on quadratics turned anyhow it halves the loss or better.",
-        statement_zh="逐元素学习率优于单一学习率:在任意朝向的二次函数上,最终损失至多为一半。",
+        statement_zh="逐元素学习率优于单一学习率：在任意朝向的二次函数上，最终损失至多为一半。",
         formula=r"\log_{10}(L_{\text{scalar}}/L_{\text{vector}}) \ge 0.3",
         probe=partial(advantage, angle=1.0),
         rule="at least",
@@ -123,7 +123,7 @@ CLAIMS = (
     claim(
         id="6234-A4.1c",
         statement="Where the quadratic's axes are theta's own, a rate for each number divides the loss by 10 or more.",
-        statement_zh="当二次函数的主轴与参数轴重合时,逐元素学习率的最终损失至多为十分之一。",
+        statement_zh="当二次函数的主轴与参数轴重合时，逐元素学习率的最终损失至多为十分之一。",
         formula=r"\log_{10}(L_{\text{scalar}}/L_{\text{vector}}) \ge 1",
         probe=partial(advantage, angle=0.0),
         rule="at least",
@@ -135,7 +135,7 @@ CLAIMS = (
     claim(
         id="6234-A4.2",
         statement="A rate for each number beats one for all: on digits it halves the excess loss in 200 steps.",
-        statement_zh="在手写数字上逐元素学习率优于单一学习率:训练 200 步后超额损失至多为一半。",
+        statement_zh="在手写数字上逐元素学习率优于单一学习率：训练 200 步后超额损失至多为一半。",
         formula=r"\log_{10}(L_{\text{scalar}}/L_{\text{vector}}) \ge 0.3",
         probe=advantage_pixels,
         rule="at least",
@@ -147,7 +147,7 @@ CLAIMS = (
     claim(
         id="6234-A4.3",
         statement="Rates for each number gain from aligned axes: a random turn of these costs them a factor of 10.",
-        statement_zh="逐元素学习率的优势来自坐标轴对齐:随机旋转后,优势缩小十倍以上。",
+        statement_zh="逐元素学习率的优势来自坐标轴对齐：随机旋转后，优势缩小十倍以上。",
         formula=r"\Delta_0 - \Delta_1 \ge 1, \quad \Delta = \log_{10}(L_{\text{scalar}}/L_{\text{vector}})",
         probe=advantage_by_angle,
         rule="at least",
@@ -171,7 +171,7 @@ CLAIMS = (
     claim(
         id="6234-A4.5",
         statement="A rate for each number changes the direction: step and gradient are more than 18 degrees apart.",
-        statement_zh="逐元素学习率会改变方向:步子与梯度的夹角超过 18 度。",
+        statement_zh="逐元素学习率会改变方向：步子与梯度的夹角超过 18 度。",
         formula=r"\cos(\Delta\theta, -\nabla L) \le 0.95",
         probe=partial(cosine, scalar=False),
         rule="at most",

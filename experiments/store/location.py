@@ -90,7 +90,7 @@ _NOT_A_NUMBER = (
     rf"(?![\"']?[\s=:]+[\"']?{_NUMBER}[\"']?(?:[\s,;&)\]}}]|$))"  # token 1024 counts; a password may be digits
 )
 _NAME = rf"[\w.-]*(?:{_NOT_VOCABULARY}token{_NOT_A_NUMBER}|password|passwd|secret|api[_-]?key|access[_-]?key)"
-_SECRETS = tuple(
+SECRETS = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"([a-zA-Z][\w+.-]*://[^\s:/@]*):[^\s@/]+@", r"\1:***@"),  # scheme://user:password@host
@@ -114,7 +114,7 @@ def redact(text: str) -> str:
     >>> redact("postgresql://ann:hunter2@db/x --token abcdef")
     'postgresql://ann:***@db/x --token ***'
     """
-    for pattern, replacement in _SECRETS:
+    for pattern, replacement in SECRETS:
         text = pattern.sub(replacement, text)
     return text
 

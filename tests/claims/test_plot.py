@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.claims.plot import _scale, image, shapes, svg
+from experiments.claims.plot import scale_of, image, shapes, svg
 from experiments.claims.registry import PLANTED, Axes, Curve, Evidence, Point, imported
 
 [CLAIM, *_] = imported(PLANTED)
@@ -61,7 +61,7 @@ def test_png_is_the_same_picture_in_pixels() -> None:
 
 @given(st.lists(st.floats(1e-12, 1e12), min_size=1, max_size=6), st.booleans())
 def test_every_value_falls_inside_the_frame_and_ticks_are_few(values: list[float], log: bool) -> None:
-    pixel, ticks = _scale(values, 100, 500, log)
+    pixel, ticks = scale_of(values, 100, 500, log)
     assert all(100 <= pixel(value) <= 500 for value in values)
     assert all(99 <= place <= 501 for place, _ in ticks)
     assert len(ticks) <= 14
