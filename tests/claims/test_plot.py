@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.claims.plot import scale_of, image, shapes, svg
+from experiments.claims.plot import image, scale_of, shapes, svg
 from experiments.claims.registry import PLANTED, Axes, Curve, Evidence, Point, imported
 
 [CLAIM, *_] = imported(PLANTED)
