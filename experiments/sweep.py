@@ -257,8 +257,8 @@ def open_storage(store: Store) -> optuna.storages.RDBStorage:
                 with storage.engine.connect() as connection:
                     connection.exec_driver_sql("PRAGMA journal_mode=WAL")  # readers do not wait for writers
         return storage
-    except (SQLAlchemyError, RuntimeError, ImportError, OSError) as error:
-        reason = redact(" ".join(str(error).split())[:300])
+    except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, ImportError, OSError) as error:
+        reason = redact(" ".join(str(error.__cause__ or error).split())[:300])
         raise ConfigError(f"studies of {store.label}: cannot be opened ({reason}); is the store there?") from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 import functools
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from experiments.store.location import Store
 
 T = TypeVar("T")
+CUT_SHORT = ("pruned", "timed out")  # ends of a trial, as `experiments.trial` writes them
 
 
 @dataclass
@@ -68,7 +70,7 @@ class Context:
         return quick if self.effort == "quick" else full
 
     def runs(self, study: str) -> list[dict[str, Any]]:
-        """The finished trials of a study, oldest first; empty where there is none.
+        """The trials of a study that ran to their end, oldest first; none pruned or out of time; empty without study.
 
         Each has run_id, its parameters as text under their dotted names, and its metrics' last values under theirs.
         """
@@ -78,6 +80,8 @@ class Context:
         if "tags.taolu.study" not in table:
             return []
         table = table[(table["tags.taolu.study"] == study) & (table["status"] == "FINISHED")].iloc[::-1]
+        if "tags.taolu.trial_end" in table:
+            table = table[~table["tags.taolu.trial_end"].isin(CUT_SHORT)]
         named = [str(column) for column in table.columns]
         columns = {key: key.partition(".")[2] for key in named if key.startswith(("params.", "metrics."))}
         rows = table[["run_id", *columns]].rename(columns=columns).to_dict("records")
@@ -109,11 +113,12 @@ def _read_as(model: T, name: str, text: str) -> T:
     """The text as a value of the model's type; commas part the items of a tuple."""
     kind: Callable[[str], Any] = type(model[0]) if isinstance(model, tuple) and model else type(model)
     try:
-        if isinstance(model, tuple):
-            return tuple(kind(item) for item in text.split(","))  # type: ignore[return-value]
-        return kind(text)  # type: ignore[no-any-return]
+        values = [kind(item) for item in (text.split(",") if isinstance(model, tuple) else [text])]
+        if not all(0 < value < math.inf for value in values):
+            raise ValueError
+        return tuple(values) if isinstance(model, tuple) else values[0]  # type: ignore[return-value]
     except ValueError:
-        what = "a whole number" if kind is int else "a number"
+        what = "a whole number above 0" if kind is int else "a number above 0"
         what += ", or several parted by commas" if isinstance(model, tuple) else ""
         raise ConfigError(f"--set {name}={text}: must be {what}; this effort's is {model}") from None
 

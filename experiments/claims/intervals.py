@@ -84,9 +84,13 @@ def slope(x: Sequence[float] | np.ndarray, y: np.ndarray) -> float:
 def in_blocks(values: np.ndarray, n_blocks: int) -> np.ndarray:
     """Means (n_blocks, ...) of equally many independent values (n, ...) each; a rest is left out.
 
+    Raises ValueError for fewer values than blocks.
+
     >>> in_blocks(np.arange(7.0), 3)
     array([0.5, 2.5, 4.5])
     """
     size = len(values) // n_blocks
+    if size == 0:
+        raise ValueError(f"{len(values)} values cannot fill {n_blocks} blocks; draw at least {n_blocks}")
     means: np.ndarray = values[: size * n_blocks].reshape(n_blocks, size, *values.shape[1:]).mean(1)
     return means

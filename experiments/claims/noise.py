@@ -81,7 +81,7 @@ def noise_slope(context: Context, replace: bool, corrected: bool = False) -> Evi
     batches = tuple(int(2**k) for k in range(int(np.log2(LARGEST_BATCH)) + 1))
     parts = [
         squared_noise(noise, rows(rng, n, N_SAMPLES, LARGEST_BATCH, replace), batches)
-        for n in [1000] * (n_draws // 1000)
+        for n in (min(1000, n_draws - done) for done in range(0, n_draws, 1000))
     ]
     sizes = np.array(batches)
     factor = (N_SAMPLES - sizes) / (N_SAMPLES - 1) if corrected else np.ones(len(sizes))

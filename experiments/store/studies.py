@@ -213,8 +213,9 @@ def _open(store: Store) -> RDBStorage | None:
 
     try:
         return optuna.storages.RDBStorage(study_url(store), skip_table_creation=True)
-    except (SQLAlchemyError, RuntimeError, ImportError) as error:
-        if "does not exist" in str(error):  # PostgreSQL: nobody has swept yet
+    except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, ImportError) as error:
+        cause = error.__cause__ or error  # Optuna's own words hide the database's
+        if "does not exist" in str(cause):  # PostgreSQL: nobody has swept yet
             return None
-        reason = redact(" ".join(str(error).split())[:300])
+        reason = redact(" ".join(str(cause).split())[:300])
         raise ConfigError(f"studies of {store.label}: cannot be opened ({reason})") from error

@@ -9,6 +9,7 @@ import torch
 
 from experiments.claims.context import Context, design_names
 from experiments.errors import ConfigError
+from experiments.trial import PRUNED, TIMED_OUT
 from tests.conftest import Writer
 
 
@@ -25,7 +26,7 @@ def test_a_design_follows_the_effort_or_the_user_in_its_own_type() -> None:
     custom = Context(custom={"n": "7", "rates": "1,2.5"})
     assert (Context().design("n", 1, 9), Context(effort="full").design("n", 1, 9)) == (1, 9)
     assert (custom.design("n", 1, 9), custom.design("rates", (0.1,), (0.1, 0.2))) == (7, (1.0, 2.5))
-    with pytest.raises(ConfigError, match="--set n=many: must be a whole number; this effort's is 1"):
+    with pytest.raises(ConfigError, match="--set n=many: must be a whole number above 0; this effort's is 1"):
         Context(custom={"n": "many"}).design("n", 1, 9)
 
 
@@ -53,6 +54,8 @@ def test_the_runs_of_a_study_are_its_finished_trials_oldest_first(writer: Writer
     second = writer.run("b", start=9, tags=tags, params={"optimizer.lr": "0.2"}, metrics={"val/loss": [2.0, 1.0]})
     first = writer.run("a", tags=tags, params={"optimizer.lr": "0.1"})
     writer.run("failed", status="FAILED", tags=tags)
+    writer.run("pruned", tags={**tags, "taolu.trial_end": PRUNED})
+    writer.run("late", tags={**tags, "taolu.trial_end": TIMED_OUT})
     writer.run("other", tags={"taolu.kind": "trial", "taolu.study": "else"})
     rows = Context(store=writer.store).runs("noise")
     assert rows == [

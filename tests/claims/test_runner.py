@@ -110,7 +110,10 @@ def test_the_command_of_a_run_names_only_the_design_its_claim_has(store: Store) 
     ("words", "message"),
     [
         (["9999-D1", "--set", "trows=9"], "unknown design value 'trows' (did you mean 'throws'?); allowed: throws"),
-        (["9999-D1", "--set", "throws=many"], "--set throws=many: must be a whole number; this effort's is 20000"),
+        (
+            ["9999-D1", "--set", "throws=many"],
+            "--set throws=many: must be a whole number above 0; this effort's is 20000",
+        ),
         (["9999-D1", "--set", "throws"], "--set 'throws': write KEY=VALUE"),
         (["9999-D9"], "unknown claim or article '9999-D9' (did you mean '9999-D"),
         (["9998"], "unknown claim or article '9998' (did you mean '9999'?)"),

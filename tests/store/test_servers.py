@@ -18,14 +18,19 @@ from pathlib import Path
 
 import pytest
 
+from experiments.collect import collect
 from experiments.config import resolve
+from experiments.errors import ConfigError
 from experiments.logger import Logger
 from experiments.resume import resume
 from experiments.run import run
 from experiments.store.location import Store, locate
 from experiments.store.read import find_run, history, read_run, runs_table
+from experiments.store.studies import find_study, study_url
+from experiments.store.write import RunWriter, open_store
+from tests.conftest import Writer
 from tests.logging_script import write_points
-from tests.processes import fork
+from tests.processes import fork, start
 
 pytestmark = pytest.mark.xdist_group("processes")
 PASSWORD = secrets.token_hex(8)
@@ -145,3 +150,79 @@ def test_values_written_by_many_processes_through_a_server_all_arrive(mlflow_ser
     race = table[table["experiment"] == "race"]
     assert len(race) == 2
     assert set(race["status"]) == {"FINISHED"}
+
+
+def test_a_sweep_keeps_its_study_in_a_second_database(postgres: str, tmp_path: Path) -> None:
+    files, output = tmp_path / "files", tmp_path / "output"
+    net = f"{Path(__file__).parents[1] / 'sweep_net.py'}:SweepNet"
+    small = ["--data.batch_size", "512", "--trainer.max_epochs", "1", "--grid", "model.lr=.1,.3"]
+    where = ["--store", postgres, "--store_dir", str(files), "--name", "served"]
+    process = start(["sweep", net, *small, *where], output)
+    process.join(120)
+    assert process.exitcode == 0, output.read_text()
+    store = locate(postgres, str(files))
+    assert study_url(store).endswith("/runs_optuna")
+    assert [trial.state for trial in find_study(store, "served").trials] == ["COMPLETE"] * 2
+    assert not list(files.rglob("optuna.db"))
+    assert not any(PASSWORD.encode() in path.read_bytes() for path in files.rglob("*") if path.is_file())
+
+
+def test_a_server_that_does_not_answer_is_refused_in_one_line(tmp_path: Path) -> None:
+    store = locate(f"postgresql://taolu:{PASSWORD}@127.0.0.1:{free_port()}/runs", str(tmp_path / "files"))
+    with pytest.raises(ConfigError, match=r"cannot be opened .*Connection refused") as raised:
+        find_study(store, "any")
+    assert PASSWORD not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_gc_on_postgresql_removes_deleted_runs_for_good_and_nothing_else(postgres: str, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    store = locate(postgres, str(tmp_path / "files"))
+    open_store(store)
+    writer = Writer(store, MlflowClient(postgres))
+    used, kept = writer.run("used"), writer.run("kept", metrics={"train/loss": [2.0, 1.0]})
+    writer.run("fork", tags={"taolu.parent": used})
+    gone = [writer.run(f"gone {i}", params={"p": "x"}, metrics={"m": [1.0] * 9}, tags={"t": "y"}) for i in range(3)]
+    for run_id in (used, kept, *gone):
+        RunWriter(store, run_id, writer.client).dataset("digits", run_id, "here", "{}")
+        writer.file(run_id, "checkpoints/last.ckpt", bytes(5_000))
+    for run_id in (used, *gone):
+        writer.client.delete_run(run_id)
+    before, curve = counts(postgres), history(store, kept)
+    assert {table: rows for table, rows in before.items() if mentions(postgres, table, gone[0])}.keys() >= TABLES
+    planned = collect(store, dry_run=True)
+    assert counts(postgres) == before
+    found = collect(store)
+    assert found.file_bytes == planned.file_bytes == 15_000
+    assert {each.run_id for each in found.waste} == {*gone}
+    assert f"run {used[:8]} used: needed by run" in "\n".join(found.kept)
+    assert not [table for table in before for run_id in gone if mentions(postgres, table, run_id)]
+    assert before["runs"] - counts(postgres)["runs"] == 3
+    assert before["metrics"] - counts(postgres)["metrics"] == 27
+    assert history(store, kept).equals(curve)
+    assert all(mentions(postgres, table, run_id) for table in ("runs", "inputs", "datasets") for run_id in (used, kept))
+    assert sorted(path.name for path in store.artifacts.iterdir()) == sorted([used, kept])
+    assert collect(store).waste == ()
+
+
+TABLES = {"runs", "metrics", "latest_metrics", "params", "tags", "inputs", "datasets"}
+
+
+def counts(url: str) -> dict[str, int]:
+    """Rows of every table."""
+    import psycopg
+
+    with psycopg.connect(url) as connection:
+        names = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        rows = {name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone() for (name,) in names}
+    return {name: row[0] for name, row in rows.items() if row}
+
+
+def mentions(url: str, table: str, run_id: str) -> bool:
+    """A row of the table holds the run's id."""
+    import psycopg
+
+    with psycopg.connect(url) as connection:
+        row = connection.execute(f'SELECT EXISTS (SELECT FROM "{table}" t WHERE t::text LIKE %s)', [f"%{run_id}%"])
+        return bool((row.fetchone() or [False])[0])
