@@ -153,7 +153,7 @@ def test_a_signal_keeps_what_is_measured_and_ends(store: Store, tmp_path: Path, 
     wait_for(store.folder / "diary.txt", "waiting")
     assert process.pid is not None
     os.kill(process.pid, signum)
-    process.join(30)
+    process.join(120)
     assert process.exitcode == status
     assert [(each.claim, each.verdict, each.status) for each in judged(store)] == [("9999-W1", "holds", "FINISHED")]
 
@@ -174,7 +174,7 @@ def test_a_signal_ends_the_workers_too(store: Store, tmp_path: Path) -> None:
     wait_for(store.folder / "diary.txt", "waiting")
     assert process.pid is not None
     os.kill(process.pid, signal.SIGINT)
-    process.join(30)
+    process.join(120)
     assert process.exitcode == 130
 
 
