@@ -126,7 +126,7 @@ CLAIMS = (
     ),
     claim(
         id="6234-A4.1c",
-        statement="Where the quadratic's axes are theta's own, a rate for each number divides the loss by 10 in 1500 steps.",
+        statement="On a quadratic along theta's axes rates for each number divide the loss by 10 in 1500 steps.",
         statement_zh="当二次函数的主轴与参数轴重合时，逐元素学习率训练 1500 步后的损失至多为十分之一。",
         formula=r"\log_{10}(L_{\text{scalar}}/L_{\text{vector}}) \ge 1",
         probe=partial(advantage, angle=0.0),
@@ -150,7 +150,7 @@ CLAIMS = (
     ),
     claim(
         id="6234-A4.3",
-        statement="Rates for each number gain from aligned axes: turning these costs them a factor of 10 in 1500 steps.",
+        statement="Rates for each number gain from aligned axes: turning these costs them a factor 10 in 1500 steps.",
         statement_zh="逐元素学习率的优势来自坐标轴对齐：随机旋转后，1500 步时的优势缩小十倍以上。",
         formula=r"\Delta_0 - \Delta_1 \ge 1, \quad \Delta = \log_{10}(L_{\text{scalar}}/L_{\text{vector}})",
         probe=advantage_by_angle,
