@@ -49,7 +49,8 @@ def complete(words: list[str]) -> list[str]:
     Args:
         words: those after `taolu`, the last one unfinished and possibly empty.
     """
-    from experiments.cli import OPTIONS, VERBS
+    from experiments.cli import VERBS
+    from experiments.cli.options import OPTIONS
     from experiments.config import PARTS, experiment_names
 
     *before, last = words or [""]
@@ -97,10 +98,10 @@ def _claims(before: list[str]) -> list[str]:
     """Tasks of the verb claims, then what they take: articles, and the claims that claims.lock names."""
     from experiments.claims.lock import read_lock
     from experiments.claims.registry import ARTICLES
-    from experiments.cli import CLAIM_TASKS
+    from experiments.cli.claims import TASKS
 
     if not before:
-        return [task for task in CLAIM_TASKS if task]
+        return [task for task in TASKS if task]
     articles = [] if before[0] == "show" else [str(article) for article in ARTICLES]
     return [*articles, *read_lock()] if before[0] in ("show", "run", "check") else []
 
@@ -132,9 +133,9 @@ def _handles(before: list[str]) -> list[str]:
 
 def _queue(before: list[str]) -> list[str]:
     """Tasks of the verb queue."""
-    from experiments.cli import QUEUE_TASKS
+    from experiments.cli.queue import TASKS
 
-    return [] if before else list(QUEUE_TASKS)
+    return [] if before else list(TASKS)
 
 
 def _values(kind: str) -> list[str]:

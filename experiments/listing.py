@@ -6,6 +6,7 @@ import json
 import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from experiments.store.files import list_files
 from experiments.store.heartbeat import TAG, is_dead
 from experiments.store.location import Store, redact
 from experiments.store.read import find_run, read_run, runs_table
+from experiments.store.relatives import EVALUATION, FORK, read_relatives
 from experiments.store.studies import StudyRecord, find_study, study_url, trials_table
 from experiments.store.write import as_text
 from experiments.tally import Tally, summary
@@ -30,6 +32,7 @@ Row = dict[str, Any]
 PART_ORDER = {
     part: i for i, part in enumerate(("model", "data", "optimizer", "critic_optimizer", "schedule", "trainer"))
 }
+MOST_CHILDREN = 4  # named on a line; the newest
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
@@ -136,8 +139,9 @@ def table_lines(rows: list[Row], store: Store) -> Iterator[str]:
 
 
 def shown(store: Store, handle: str) -> Row:
-    """One run as plain values: its config now, the parameters it started with, metrics, tags, files."""
+    """One run as plain values: its relatives, its config now, the parameters it started with, metrics, tags, files."""
     record = read_run(store, find_run(store, handle))
+    relatives = read_relatives(store, record)
     return {
         "run_id": record.run_id,
         "name": record.name,
@@ -148,6 +152,8 @@ def shown(store: Store, handle: str) -> Row:
         "seconds": record.seconds,
         "note": record.note,
         "objective": _objective(record.tags.get("taolu.objective")),
+        "parent": asdict(relatives.parent) if relatives.parent else None,
+        "children": [asdict(child) for child in relatives.children],
         "config": config_now(record.folder, record.params),
         "params": record.params,
         "metrics": record.metrics,
@@ -180,6 +186,7 @@ def shown_lines(run: Row) -> Iterator[str]:
     yield f"{run['status']}  experiment {run['experiment']}  kind {run['kind']}  {when}"
     if run["note"]:
         yield run["note"]
+    yield from _relative_lines(run)
     if run["config"]:
         yield from ("", "config (without what is off or null)")
         yield from _by_group(_config_words(run["config"]))
@@ -196,6 +203,22 @@ def shown_lines(run: Row) -> Iterator[str]:
     yield from ("", f"files in {run['folder']}")
     yield from (f"  {name}" for name in _grouped(run["artifacts"]))
     yield from ("", "    ".join([*_next_steps(run), "browse: taolu dashboard"]))
+
+
+def _relative_lines(run: Row) -> Iterator[str]:
+    """The run it began from, its forks and its evaluations, a line each."""
+    if parent := run["parent"]:
+        yield f"{parent['relation']} of {_relative(parent)}"
+    for relation in (FORK, EVALUATION):
+        found = [_relative(child) for child in run["children"] if child["relation"] == relation]
+        if found:
+            more = f" and {len(found) - MOST_CHILDREN} more" if len(found) > MOST_CHILDREN else ""
+            yield f"{relation}s: {', '.join(found[:MOST_CHILDREN])}{more}"
+
+
+def _relative(run: Row) -> str:
+    step = "" if run["step"] is None else f" (step {run['step']})"
+    return f"{run['run_id'][:8]} {run['name']}".rstrip() + step
 
 
 def _next_steps(run: Row) -> Iterator[str]:

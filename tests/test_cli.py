@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from experiments.cli import OPTIONS, VERBS, main
+from experiments.cli import VERBS, main
+from experiments.cli.options import OPTIONS
 from experiments.config import resolve
 from experiments.store.heartbeat import TAG, heartbeat
 from experiments.store.location import Store

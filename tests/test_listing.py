@@ -61,6 +61,18 @@ def test_a_shown_run_is_one_page(filled_store: Store) -> None:
     assert len(lines) < 35
 
 
+def test_a_shown_run_names_its_parent_its_forks_and_its_evaluations(writer: Writer) -> None:
+    model = writer.run("model")
+    forked = {"taolu.parent": model, "taolu.fork": '{"from_step": 7}'}
+    forks = [writer.run(f"f{i}", start=i, tags=forked) for i in range(6)]
+    judged = writer.run("judged", tags={"taolu.parent": model, "taolu.kind": "evaluation"})
+    lines = list(shown_lines(shown(writer.store, "model")))
+    assert f"forks: {', '.join(f'{forks[i][:8]} f{i} (step 7)' for i in (5, 4, 3, 2))} and 2 more" in lines
+    assert f"evaluations: {judged[:8]} judged" in lines
+    assert f"fork of {model[:8]} model (step 7)" in shown_lines(shown(writer.store, "f0"))
+    assert f"evaluation of {model[:8]} model" in shown_lines(shown(writer.store, "judged"))
+
+
 def test_a_shown_config_is_that_of_the_last_session(writer: Writer) -> None:
     run_id = writer.run("net", params={"trainer.max_epochs": "2", "seed": "0"})
     writer.file(run_id, "config.yaml", "name: mine\nmodel: {class: vae, beta: 1.0}\ntrainer: {max_epochs: 9}\n")

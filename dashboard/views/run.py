@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
@@ -14,12 +16,14 @@ from dashboard.views.runs import empty
 from dashboard.words import STATUS, VERDICTS, Say, ago, plain, size_text, span
 from experiments.store.location import Store
 from experiments.store.read import RunRecord, find_run, read_run
+from experiments.store.relatives import EVALUATION, FORK, Relative, read_relatives
 from experiments.store.verdicts import read_evidence
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MOST_CHARTS = 8
+MOST_CHILDREN = 4  # named on a line; the newest
 PATHS = "paths.npz"
 EVIDENCE, PLOT = "evidence.json", "plot.png"
 _ID_LENGTH = 32
@@ -37,7 +41,7 @@ def page(store: Store, say: Say) -> None:
         st.query_params["run"] = runs["run_id"].iloc[0]  # the newest
     handle = st.query_params["run"]
     run = read_run(store, handle if len(handle) == _ID_LENGTH else find_run(store, handle))  # an id: deleted runs too
-    _header(run, say)
+    _header(store, run, say)
     _failure(run, say)
     draw = {"curves": _curves, "config": _config, "images": _images}
     if (run.folder / EVIDENCE).is_file():
@@ -52,7 +56,7 @@ def page(store: Store, say: Say) -> None:
                 draw_tab(store, run, say)
 
 
-def _header(run: RunRecord, say: Say) -> None:
+def _header(store: Store, run: RunRecord, say: Say) -> None:
     st.set_page_config(page_title=f"{run.name or run.run_id[:8]} · taolu")
     st.title(plain(run.name or run.run_id))
     icon, _, color = STATUS.get(run.status, STATUS["SCHEDULED"])
@@ -64,11 +68,33 @@ def _header(run: RunRecord, say: Say) -> None:
         st.badge(plain(run.kind), icon=":material/category:", color="gray")
         st.badge(run.run_id[:8], icon=":material/tag:", color="gray", help=run.run_id)
     st.caption(" · ".join(_times(run, say)))
+    for line in _relatives(store, run, say):
+        st.markdown(line)
     if run.note:
         st.text(run.note[:2_000])
     command = artifacts.read_tail(run.folder, "command.txt", 4_096)
     if command:
         st.code(command, language="bash", wrap_lines=True)
+
+
+def _relatives(store: Store, run: RunRecord, say: Say) -> Iterator[str]:
+    """The run it began from, its forks and its evaluations, a line each; names lead to their pages."""
+    found = read_relatives(store, run)
+    if found.parent:
+        yield say(f"{found.parent.relation}_of", run=_link(found.parent, say))
+    for relation in (FORK, EVALUATION):
+        children = found.of(relation)
+        links = [_link(child, say) for child in children[:MOST_CHILDREN]]
+        if len(children) > MOST_CHILDREN:
+            links.append(say("and_more", n=len(children) - MOST_CHILDREN))
+        if links:
+            yield say(f"{relation}s", runs=" · ".join(links))
+
+
+def _link(run: Relative, say: Say) -> str:
+    address = urlencode({**st.query_params, "run": run.run_id})
+    step = "" if run.step is None else f" ({say('step')} {run.step})"
+    return f"[{plain(run.name or run.run_id[:8])}](?{address}){step}"
 
 
 def _times(run: RunRecord, say: Say) -> list[str]:

@@ -10,7 +10,7 @@ import importlib.util
 import os
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 PARTS = ("tags", "params", "metrics")
+PARENT = "taolu.parent"  # tag: the run that a fork or an evaluation began from
 _WAIT_SECONDS = 5  # for a lock or a server, before the reader is told
 
 
@@ -61,25 +62,28 @@ class Selection:
 
     Args:
         stage: active or deleted.
+        parent: id of the run that a fork or an evaluation began from.
     """
 
     run_id: str | None = None
     experiment: str | None = None
     kinds: tuple[str, ...] | None = None
     stage: str | None = "active"
+    parent: str | None = None
 
     @property
     def is_narrow(self) -> bool:
         """Few runs are expected, so that the other tables are worth filtering in the database."""
-        return not (self.run_id is None and self.experiment is None and self.kinds is None)
+        return any(each is not None for each in (self.run_id, self.experiment, self.kinds, self.parent))
 
-    def takes(self, row: RunRow) -> bool:
-        """The row is one of those selected."""
+    def takes(self, row: RunRow, tags: Mapping[str, str]) -> bool:
+        """The row with these tags is one of those selected."""
         return (
             self.run_id in (None, row.run_id)
             and self.experiment in (None, row.experiment)
             and self.stage in (None, row.stage)
             and (self.kinds is None or row.kind in self.kinds)
+            and self.parent in (None, tags.get(PARENT))
         )
 
 
@@ -135,6 +139,7 @@ _FROM = (
     " LEFT JOIN tags k ON k.run_uuid = r.run_uuid AND k.key = 'taolu.kind'"
 )
 _KIND = "coalesce(k.value, 'run')"
+_HAS_PARENT = "r.run_uuid IN (SELECT run_uuid FROM tags WHERE key = 'taolu.parent' AND value = :parent)"
 _RUNS = (
     "SELECT r.run_uuid, r.name, e.name, r.status, r.start_time, r.end_time, r.lifecycle_stage, " + _KIND + _FROM
 )  # fmt: skip
@@ -154,6 +159,7 @@ def _where(selection: Selection) -> tuple[str, dict[str, Any]]:
         "e.name = :experiment": ("experiment", selection.experiment),
         "r.lifecycle_stage = :stage": ("stage", selection.stage),
         f"{_KIND} IN :kinds": ("kinds", None if selection.kinds is None else list(selection.kinds)),
+        _HAS_PARENT: ("parent", selection.parent),
     }
     used = {text: pair for text, pair in given.items() if pair[1] is not None}
     return (" WHERE " + " AND ".join(used) if used else ""), dict(used.values())
@@ -274,7 +280,7 @@ def client_tables(store: Store, selection: Selection) -> Tables:
             times = (info.start_time, info.end_time)
             kind = data.tags.get("taolu.kind", "run")
             row = RunRow(info.run_id, info.run_name, experiment, info.status, *times, info.lifecycle_stage, kind)
-            if selection.takes(row):
+            if selection.takes(row, data.tags):
                 tables.runs.append(row)
                 tables.tags.extend((row.run_id, *item) for item in data.tags.items())
                 tables.params.extend((row.run_id, *item) for item in data.params.items())

@@ -129,6 +129,20 @@ def test_a_copied_link_restores_run_tab_and_language(browser: Browser, filled_st
         found.check()
 
 
+def test_a_forks_parent_opens_by_its_name(browser: Browser, writer: Writer) -> None:
+    model = writer.run("model [1]")
+    writer.run("child", start=1, tags={"taolu.parent": model, "taolu.fork": '{"from_step": 7}'})
+    with visit(browser, writer.store) as found:
+        found.page.goto(f"{found.home}/run?run=child&lang=zh")
+        link = found.page.get_by_role("link", name="model [1]")
+        expect(link).to_be_visible(timeout=30_000)
+        with found.page.context.expect_page() as opened:  # Streamlit opens links of its Markdown in a tab of their own
+            link.click()
+        expect(opened.value.get_by_role("heading", name="model [1]")).to_be_visible(timeout=30_000)
+        expect(opened.value.get_by_text("分叉：child (步 7)")).to_be_visible()
+        found.check()
+
+
 def test_hostile_names_run_no_script_and_reach_no_other_host(browser: Browser, writer: Writer) -> None:
     bad = "<img src=x onerror=\"document.title='owned'\"> ![x](http://evil.invalid/x.png)"
     tags = {"mlflow.note.content": bad, "taolu.kind": bad}

@@ -162,6 +162,21 @@ def test_a_run_with_three_hundred_metrics_draws_at_most_eight_charts(writer: Wri
     assert len(app.get("plotly_chart")) == 8
 
 
+def test_a_run_names_its_parent_its_forks_and_its_evaluations(writer: Writer) -> None:
+    model = writer.run("a [model]")
+    forks = [
+        writer.run(f"f{i}", start=i, tags={"taolu.parent": model, "taolu.fork": '{"from_step": 7}'}) for i in range(6)
+    ]
+    judged = writer.run("judged", tags={"taolu.parent": model, "taolu.kind": "evaluation"})
+    app = open_run(writer.store, run=model, tab="Config")
+    assert not app.exception
+    links = " · ".join(f"[f{i}](?run={forks[i]}&tab=Config) (step 7)" for i in (5, 4, 3, 2))
+    assert f"Forks: {links} · 2 more" in texts(app)
+    assert f"Evaluations: [judged](?run={judged}&tab=Config)" in texts(app)
+    assert rf"Fork of [a \[model\]](?run={model}) (step 7)" in texts(open_run(writer.store, run="f0"))
+    assert rf"Evaluation of [a \[model\]](?run={model})" in texts(open_run(writer.store, run="judged"))
+
+
 def test_a_deleted_run_opens_by_its_id(writer: Writer) -> None:
     run_id = writer.run("gone")
     writer.client.delete_run(run_id)
