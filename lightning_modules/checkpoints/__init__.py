@@ -1,0 +1,1 @@
+"""GPT2_ML's TensorFlow checkpoints, read without TensorFlow, become Hugging Face folders. Imports nothing itself."""
