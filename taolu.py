@@ -68,12 +68,15 @@ def run(
     Raises ConfigError, a ValueError, in one line for whatever cannot be used.
     """
     from experiments.config import resolve
+    from experiments.init_from import with_weights
     from experiments.run import Label
     from experiments.run import run as run_config
     from experiments.store.location import locate
 
-    label = Label(name, _texts(tags), note, notify=_urls(notify))
-    return run_config(resolve(str(experiment), overrides=options), store=locate(store), label=label, say=say)
+    label, place = Label(name, _texts(tags), note, notify=_urls(notify)), locate(store)
+    config, used = with_weights(resolve(str(experiment), overrides=options), place)
+    label.tags |= used
+    return run_config(config, store=place, label=label, say=say)
 
 
 def enqueue(
@@ -331,7 +334,7 @@ def diff(handle: str, other: str, *, store: str | None = None) -> dict[str, Any]
 def report(
     *handles: str,
     out: str | None = None,
-    form: Literal["html", "markdown", "latex", "csv"] = "html",
+    form: Literal["html", "markdown", "latex", "csv"] | None = None,
     store: str | None = None,
 ) -> pd.DataFrame:
     """Means over seeds with 95 % intervals: columns group, metric, n, mean, low, high, sd, n_lost (not finite).
@@ -339,7 +342,7 @@ def report(
     Args:
         handles: of runs and sweeps.
         out: a file the report is written to.
-        form: of that file.
+        form: of that file; None = by its ending: .md, .tex and .csv, else html.
         store: folder or URL.
 
     Raises ConfigError when there is no such run, none has finished, or the file cannot be written.
@@ -348,14 +351,14 @@ def report(
 
     import pandas as pd
 
-    from experiments.report import check_form, check_place, write_report
+    from experiments.report import check_form, check_place, form_of, write_report
     from experiments.report import report as report_on
     from experiments.store.location import locate
 
     path = check_place(Path(out).expanduser()) if out else None
     found = report_on(locate(store), handles)
     if path is not None:
-        write_report(found.text(check_form(form)), path)
+        write_report(found.text(check_form(form or form_of(out))), path)
     return pd.DataFrame(found.plain()["figures"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import warnings
 import zipfile
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 LARGEST_IMAGE_MB = 20
 LARGEST_ARRAYS_MB = 50  # unpacked
+LARGEST_TEXTS_MB = 5
 _PNG = b"\x89PNG\r\n\x1a\n"
 _MOST_PIXELS = 40_000_000
 _SMALL = 480  # pixels: a grid of digits is enlarged to about this width
@@ -58,14 +60,24 @@ def _size(path: Path) -> int:
         return 0
 
 
-def media(folder: Path) -> dict[str, dict[int, str]]:
-    """Name of a picture -> step -> file, for every `media/<name>/<step>.png`."""
+def media(folder: Path, suffix: str = ".png") -> dict[str, dict[int, str]]:
+    """Name of a picture -> step -> file, for every `media/<name>/<step>.png`; of texts with the suffix .json."""
     found: dict[str, dict[int, str]] = {}
     for file in list_files(folder / "media"):
         path = PurePosixPath(file)
-        if path.suffix == ".png" and re.fullmatch(r"\d{1,12}", path.stem) and len(path.parts) > 1:
+        if path.suffix == suffix and re.fullmatch(r"\d{1,12}", path.stem) and len(path.parts) > 1:
             found.setdefault(str(path.parent), {})[int(path.stem)] = f"media/{file}"
     return found
+
+
+def read_texts(folder: Path, name: str) -> list[tuple[str, str]]:
+    """Prompts and what a model made of them; nothing where the file is broken, too large or holds anything else."""
+    try:
+        path = inside(folder, name)
+        rows = json.loads(path.read_bytes()) if path.stat().st_size <= LARGEST_TEXTS_MB * 1_000_000 else []
+        return [(str(row["prompt"]), str(row["text"])) for row in rows]
+    except (OSError, ConfigError, ValueError, TypeError, KeyError):
+        return []
 
 
 def read_image(folder: Path, name: str) -> Image | None:

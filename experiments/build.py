@@ -23,14 +23,16 @@ from experiments.errors import ConfigError
 from experiments.lean import NoProfiler
 from experiments.logger import Logger, Recorder
 from experiments.notify import Notifier
-from experiments.parser import signature_of
+from experiments.parser import FACTS, signature_of
 from experiments.pictures import Pictures
+from experiments.quality import check_quality, quality_callbacks
 from experiments.signals import Signals
 from experiments.store.write import RunWriter
 from experiments.trainer import TrainerOptions, steps_of
+from experiments.troubles import Troubles
 from lightning_modules import MODULES
 from lightning_modules.data import DATA
-from lightning_modules.data.image_set import ImageSet
+from lightning_modules.data.image_set import ImageSet, batches_per_step
 from lightning_modules.data.loader import EpochLoader
 from lightning_modules.dynamics import callback as dynamics_callback
 from lightning_modules.optimizers import SCHEDULES, build, configure
@@ -57,7 +59,10 @@ def build_parts(config: Config) -> tuple[pl.LightningModule, Any]:
     values = config.values
     pl.seed_everything(values["seed"], verbose=False)
     data = _construct("data", values["data"], DATA, {"seed": values["seed"]})
-    filled = _facts(data, load_class(values["model"]["class"], MODULES))
+    kind = load_class(values["model"]["class"], MODULES)
+    filled = _facts(data, kind)
+    if isinstance(data, ImageSet):
+        data.batches_per_step = batches_per_step(kind, values["model"])
     filled["seed"] = values["seed"]
     for part in ("optimizer", "critic_optimizer"):
         if part in values:
@@ -112,14 +117,16 @@ def _refusing(part: str, function: Callable[..., Any], *args: Any, **kwargs: Any
 
 
 def _facts(data: Any, kind: type[Any]) -> dict[str, Any]:
-    """What the model is told about the data: its shape and number of classes."""
+    """What the model is told about the data, as its shape; what is None by default may lack."""
     facts = {}
-    for key in ("shape", "n_classes"):
+    for key in FACTS:
         if key not in signature_of(kind):
             continue
         if not hasattr(data, key) and hasattr(data, "setup"):
             _refusing("data", data.prepare_data)
             _refusing("data", data.setup, "fit")
+        if not hasattr(data, key) and signature_of(kind)[key].default is None:
+            continue
         if not hasattr(data, key):
             raise ConfigError(
                 f"data: {type(data).__name__} has no attribute '{key}', which {kind.__name__} needs; "
@@ -235,7 +242,9 @@ def build_trainer(session: Session, logger: Logger) -> pl.Trainer:
         recorder,
         *_dynamics(options, int(session.config.values["seed"])),
         Progressing(recorder, session.say, objective[0] if objective else None),
-        Pictures(folder, options.quality_every),
+        Pictures(folder, options.quality_every or 1),
+        *quality_callbacks(session),
+        Troubles(logger, session.say),
         *_early_stopping(options, objective, session.say),
         checkpoints,
         Seeds(int(session.config.values["seed"])),  # last: it puts back what the others' hooks draw in a validation
@@ -279,6 +288,7 @@ def check_session(module: pl.LightningModule, data: Any, options: TrainerOptions
     """Raises ConfigError for what a fit would refuse or do nothing with, before there is a run."""
     check_trainer(options)
     _early_stopping(options, objective_of(module), print)
+    check_quality(module, data, options)
     for measuring in _dynamics(options, 0):
         _refusing("trainer.dynamics", measuring.setup, None, module, "fit")
     if options.gradient_clip_val is not None and not module.automatic_optimization:
@@ -293,6 +303,7 @@ def check_session(module: pl.LightningModule, data: Any, options: TrainerOptions
         )
     train = data[0] if isinstance(data, tuple) else data
     if isinstance(train, ImageSet):
+        train.batches_per_step = batches_per_step(type(module), module.hparams)
         last = (options.max_epochs or UNENDING) - 1  # batches never become more
         processes = n_processes(options)
         count = _refusing("data", train.batches_in_epoch, last, processes)
@@ -394,11 +405,13 @@ def quiet() -> None:
         ".*lr_scheduler.step\\(\\)` before `optimizer.step.*",  # said of a resumed epoch's end
         ".*litlogger.*",
         ".*is smaller than the logging interval.*",
+        ".*module\\(s\\) in eval mode at the start of training.*",  # a GAN's averaged generator
         ".*Checkpoint directory .* exists.*",
         ".*you defined a `validation_step` but have no `val_dataloader`.*",
         ".*passed in a `val_dataloader` but have no `validation_step`.*",
         ".*Trying to infer the `batch_size`.*",
         ".*`training_step` returned `None`.*",
+        ".*You have overridden `on_before_batch_transfer` in `LightningModule`.*",  # which data parts of ours have not
         ".*callbacks used to create the checkpoint need to be provided.*",  # of a fork without early stopping
     ):
         warnings.filterwarnings("ignore", message=text)

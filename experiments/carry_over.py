@@ -180,8 +180,7 @@ class CarryOver(Callback):
             place = count
         else:
             window = trainer.accumulate_grad_batches
-            rows = (rows_then / rows_now) if rows_then and rows_now else 1.0
-            place = min(math.ceil(done * rows / window), (count - 1) // window) * window
+            place = steps_into(done, (rows_then, rows_now), window, (count - 1) // window) * window
         if place == done:
             return
         for name in ("ready", "started", "processed"):
@@ -192,6 +191,22 @@ class CarryOver(Callback):
             start = 0 if place == count else place
             combined._load_state_dicts([{"batch": start} for _ in combined._state_dicts()])
             iter(fetcher)
+
+
+def steps_into(done: int, rows: tuple[int | None, int | None], window: int, most: int) -> int:
+    """The whole steps of an epoch that cover the rows its first batches had.
+
+    Args:
+        done: batches that were taken.
+        rows: of a batch then, and now; None = unknown, taken as equal.
+        window: batches a step now.
+        most: steps; one at least is left of the epoch.
+
+    >>> steps_into(10, (32, 64), 1, 21), steps_into(10, (32, 64), 2, 10), steps_into(10, (32, 16), 1, 15)
+    (5, 3, 15)
+    """
+    then, now = rows
+    return min(math.ceil(done * (then / now if then and now else 1.0) / window), most)
 
 
 def _scheduled(group: Mapping[str, Any]) -> Settings:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,6 +18,7 @@ from experiments.build import build_parts, check_session, n_processes, planned_s
 from experiments.config import Config
 from experiments.errors import ConfigError
 from experiments.load import rebuilt
+from experiments.parser import FACTS
 from experiments.predictions import has_diverged, keep
 from experiments.rehearsal import Rehearsal, Stage, stage
 from experiments.resume import load_checkpoint
@@ -107,14 +108,15 @@ def check(config: Config, store: Store) -> Report:
     report = _judged(config.name, passed, module, (*first.losses, *second.losses), steepness, noise, rows)
     prediction = {"warned": report.warned, "warnings": list(report.warnings), "time": time.time()}
     if not keep(store, config, "check", prediction):
-        raise ConfigError(f"store {store.label}: cannot be written; choose another with --store DIR")
+        why = f"store {store.label}: cannot be written, and no run will say whether this was right"
+        return replace(report, notes=(*report.notes, f"{why}; choose another with --store DIR"))
     return report
 
 
 def _reloaded(config: Config, data: Any, rehearsal: Rehearsal) -> pl.LightningModule:
     """The module as `taolu.load` would build it from the checkpoint."""
     state = load_checkpoint(rehearsal.checkpoint, again="taolu check")
-    facts = {key: getattr(data, key) for key in ("shape", "n_classes") if hasattr(data, key)}
+    facts = {key: getattr(data, key) for key in FACTS if hasattr(data, key)}
     module = rebuilt(config.values, json.loads(json.dumps(facts)), state)
     module.on_load_checkpoint(state)
     return module

@@ -16,7 +16,9 @@ from experiments.build import build_parts, check_session, objective_of, planned_
 from experiments.config import Config
 from experiments.design import DEFAULT_TRIALS, Design
 from experiments.errors import ConfigError, unknown
+from experiments.judge import names_of
 from experiments.objectives import Objective
+from experiments.quality import plan
 from experiments.space import identity
 from experiments.tally import said
 from experiments.trainer import TrainerOptions
@@ -148,7 +150,9 @@ def _metrics_of_a_batch(config: Config) -> list[str]:
         trainer.fit(module, datamodule=data)
     else:
         trainer.fit(module, *(data if isinstance(data, tuple) else (data,)))
-    return sorted({*names.found, *trainer.callback_metrics})
+    judged = plan(module, data, TrainerOptions.from_config(trainer_options).quality).names
+    qualities = {metric for name in judged for metric in names_of(name)}
+    return sorted({*names.found, *trainer.callback_metrics, *qualities})
 
 
 class _Names(pl.Callback):

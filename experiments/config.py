@@ -17,7 +17,16 @@ from typing import Any
 import yaml
 
 from experiments.errors import ConfigError, did_you_mean, unknown
-from experiments.parser import FILLED, INTERNAL, Settings, as_plain, build_parser, flatten, parse_settings, signature_of
+from experiments.parser import (
+    INTERNAL,
+    Settings,
+    as_plain,
+    build_parser,
+    filled_of,
+    flatten,
+    parse_settings,
+    signature_of,
+)
 from experiments.store.location import redact_value
 from experiments.trainer import TrainerOptions
 from lightning_modules import MODULES, parts
@@ -396,7 +405,7 @@ def _check_other_classes(words: Sequence[str], classes: Mapping[str, tuple[str, 
         part, dot, name = word.removeprefix("--").partition("=")[0].partition(".")
         if not (word.startswith("--") and dot and part in classes) or name in signature_of(classes[part][1]):
             continue
-        if name in FILLED or name in INTERNAL:
+        if name in filled_of(part) or name in INTERNAL:
             continue
         having = [other for other, spec in PARTS[part].items() if _has_setting(spec, name)]
         if having:

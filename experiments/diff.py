@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.errors import ConfigError
 from experiments.groups import Member, member_of, members_of
 from experiments.listing import PART_ORDER
 from experiments.provenance import COMPARED, Origin, read_origin
@@ -123,6 +124,8 @@ def diff(store: Store, handle: str, other: str) -> Difference:
 
     Raises ConfigError when there is no such run or file.
     """
+    if handle.endswith((".yaml", ".yml")):
+        raise ConfigError(f"{handle}: the run comes first, then the file: taolu diff RUN {handle}")
     run_id = find_run(store, handle)
     if other.endswith((".yaml", ".yml")):
         [first] = members_of(store, [run_id])

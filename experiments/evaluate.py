@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +15,30 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from experiments.build import Say, Session, build_data, build_validator, check_trainer, quiet, set_threads
 from experiments.config import Config, read_yaml, resolve_data
 from experiments.errors import ConfigError, unknown
+from experiments.judge import names_of
 from experiments.lean import denormals_flushed
-from experiments.load import checkpoint_file, module_of
+from experiments.load import checkpoint_file, module_of, refuse_without_model
 from experiments.logger import Logger
 from experiments.notify import Notifier
 from experiments.parser import Settings, flatten, signature_of
+from experiments.quality import EXTRACTOR, check_quality, judged_only, quality_callbacks
 from experiments.resume import load_checkpoint, steps_done
 from experiments.run import Label, Result, ending, execute, record_start, silent, start_run
 from experiments.signals import Signals
 from experiments.store.location import HIDDEN, Store, locate
 from experiments.store.read import RunRecord, find_run, read_run
 from experiments.store.write import open_store
-from experiments.trainer import TrainerOptions
+from experiments.trainer import QUALITIES, Quality, TrainerOptions
 
 EVALUATION = "taolu.evaluation"  # tag
 # Beside the data: where and how precisely the model is computed. All else belongs to training.
-PLACE = ("trainer.accelerator", "trainer.precision", "trainer.limit_val_batches", "threads")
+PLACE = (
+    "trainer.accelerator",
+    "trainer.precision",
+    "trainer.limit_val_batches",
+    *(f"trainer.quality.{each.name}" for each in fields(Quality)),
+    "threads",
+)
 NOT_VALIDATED = ("train/", "time/", "system/", "dynamics/", "epoch")
 
 
@@ -52,7 +60,7 @@ def evaluate(
         handle: id prefix, name, last, ...
         options: command-line words: other data, and where it is computed.
         checkpoint: best or last; best falls back to last where there is none.
-        metrics: those to keep, by name; none = all.
+        metrics: those to keep, by name, fid short for val/fid; none = all.
         data: from Python: a LightningDataModule or a loader to validate on, in place of the run's.
         overrides: the same as options from Python, dotted keys to values.
         store: default as everywhere.
@@ -66,7 +74,11 @@ def evaluate(
     notifier.check()
     with Signals() as signals:
         record = read_run(store, find_run(store, handle))
+        refuse_without_model(record)
+        metrics = [f"val/{name}" if name in QUALITIES else name for name in metrics]
         config = _config(record, options, overrides, data)
+        if metrics:
+            config = judged_only(config, metrics)
         _check_metrics(record, metrics)
         threads = set_threads(config.values["threads"])
         config = config.with_threads(threads)
@@ -77,9 +89,10 @@ def evaluate(
         module = module_of(record, state)
         used = build_data(config, module) if data is None else data
         _check_data(record, config, module, used)
+        check_quality(module, used, trainer_options)
         open_store(store)
         signals.defer()
-        work = _Validation(state, file.stem, tuple(metrics))
+        work = _Validation(state, file.stem, tuple(metrics), record.tags.get(EXTRACTOR))
         label.kind = "evaluation"
         label.tags |= {"taolu.parent": record.run_id, EVALUATION: json.dumps(work.plain)}
         writer = start_run(store, config, label, module)
@@ -136,9 +149,10 @@ def _check_options(stored: Mapping[str, Any], config: Config) -> None:
 
 def _check_metrics(record: RunRecord, metrics: Sequence[str]) -> None:
     known = [key for key in record.metrics if not key.startswith(NOT_VALIDATED)]
+    qualities = [each for name in QUALITIES for each in names_of(name)]
     for name in metrics:
-        if known and name not in known:
-            raise unknown("metric", name, known)
+        if known and name not in (*known, *qualities):
+            raise unknown("metric", name, known, QUALITIES)
 
 
 def _check_data(record: RunRecord, config: Config, module: pl.LightningModule, data: Any) -> None:
@@ -159,7 +173,8 @@ def _check_data(record: RunRecord, config: Config, module: pl.LightningModule, d
             "give data of that shape, as with --data images --data.image_size N --data.channels N"
         )
     classes, trained = getattr(data, "n_classes", None), facts.get("n_classes")
-    if "n_classes" in accepted and classes and trained and classes > trained:
+    tells_classes = "n_classes" in accepted and module.hparams.get("n_classes", trained) is not None
+    if tells_classes and classes and trained and classes > trained:
         raise ConfigError(f"data: it has {classes} classes, and the model of run {record.run_id[:8]} tells {trained}")
     if record.tags.get("taolu.data_digest") != str(getattr(data, "digest", None)):
         _try_a_batch(config, module, data)
@@ -216,11 +231,13 @@ class _Validation:
         state: the checkpoint.
         name: of the checkpoint: last, best.
         metrics: those to keep; none = all.
+        extractor: tag of the run: the features its own quality is judged by.
     """
 
     state: Mapping[str, Any] = field(repr=False)
     name: str
     metrics: tuple[str, ...]
+    extractor: str | None = None
     logger: Logger | None = None
 
     @property
@@ -232,7 +249,8 @@ class _Validation:
         """A trainer that stands where the run stood: modules may ask it for the epoch."""
         self.logger = logger
         seed = int(session.config.values["seed"])
-        trainer = build_validator(session.options, seed, session.writer.folder, _Heeding(session.signals))
+        judging = quality_callbacks(session, self.extractor)
+        trainer = build_validator(session.options, seed, session.writer.folder, _Heeding(session.signals), *judging)
         trainer.fit_loop.epoch_progress.current.completed = int(self.state["epoch"])
         trainer.fit_loop.epoch_loop._batches_that_stepped = steps_done(self.state) - 1
         return trainer
@@ -243,7 +261,9 @@ class _Validation:
         for name in self.metrics:
             if name not in values:
                 raise unknown("metric", name, values)
-        kept = {key: value for key, value in values.items() if not self.metrics or key in self.metrics}
+        beside = (key for name in QUALITIES for key in names_of(name) if f"val/{name}" in self.metrics)
+        wanted = {*self.metrics, *beside}
+        kept = {key: value for key, value in values.items() if key in wanted or not wanted}
         if self.logger is not None:
             self.logger.log_metrics(kept, steps_done(self.state) - 1)
         facts = {"parent": session.writer.tags_before["taolu.parent"], **self.plain, "metrics": kept}

@@ -129,8 +129,9 @@ class Finding:
         if self.limit is not None:
             lines.append(f"stability     lr {self.limit:.2g} is the most where training starts, by lambda_max")
         if self.noise_scale is not None:
-            low, high = self.noise_scale.low, self.noise_scale.high
-            lines.append(f"noise scale   {self.noise_scale.estimate:.3g} rows ({low:.3g} to {high:.3g})")
+            scale, low, high = self.noise_scale
+            told = f"({low:.3g} to {high:.3g})" if low < high else "(exact: of every row)"
+            lines.append(f"noise scale   {scale:.3g} rows {told}")
         lines += [
             f"speed         batch {rung.batch_size:5}  {rung.samples_per_second:10,.0f} rows/s" for rung in self.rungs
         ]
@@ -175,6 +176,13 @@ def find(config: Config) -> Finding:
         notes.append("the loss did not fall below its noise at any lr: nothing is suggested")
     if noise.scale is None:
         notes.append(_why_no_scale(module, noise))
+    critic = flat.get("critic_optimizer.lr")
+    if key == "optimizer.lr" and critic not in (None, flat[key]):
+        notes.append(
+            f"critic_optimizer.lr rose with lr, {critic / flat[key]:.3g} times as large; in the space it stays"
+        )
+    if not module.automatic_optimization:
+        notes.append("lr is judged by the loss of training_step alone; in a game of two networks that is one side's")
     if key is None:
         notes.append(f"the learning rate is no option of {type(module).__name__}: it stands in no search space")
     return Finding(
@@ -218,7 +226,7 @@ def _ladder(place: Stage, config: Config, data: Any, notes: list[str]) -> list[R
     if "batch_size" not in signature_of(load_class(config.values["data"]["class"], DATA)):
         notes.append("speed by batch size is not measured: the data part has no batch_size")
         return []
-    most = min(LARGEST_BATCH, getattr(data, "n_train", LARGEST_BATCH))
+    most = min(LARGEST_BATCH, getattr(data, "n_train", LARGEST_BATCH) // getattr(data, "batches_per_step", 1))
     rungs: list[Rung] = []
     end = time.perf_counter() + LADDER_SECONDS
     size = SMALLEST_BATCH
@@ -228,6 +236,9 @@ def _ladder(place: Stage, config: Config, data: Any, notes: list[str]) -> list[R
             break
         rungs.append(rung)
         size *= 2
+    else:
+        if size <= most:
+            notes.append(f"batches of {size} and more are not timed: {LADDER_SECONDS:.0f} s are over")
     return rungs
 
 
@@ -247,7 +258,8 @@ def _rung(place: Stage, config: Config, size: int, notes: list[str]) -> Rung | N
         notes.append(f"batch {size}: {result.error or 'too few steps to time'}")
         return None
     window = int(values["trainer"]["accumulate_grad_batches"])
-    return Rung(size, size * window / result.step_seconds)
+    rows = size * window * getattr(parts[1], "batches_per_step", 1)
+    return Rung(size, rows / result.step_seconds)
 
 
 # ---- the search space -----------------------------------------------------------------------------------------------

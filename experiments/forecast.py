@@ -126,6 +126,8 @@ class Forecast:
         size = "unknown" if self.cost.checkpoint_bytes is None else _size(self.cost.checkpoint_bytes)
         seconds = "unknown" if self.cost.seconds is None else duration(self.cost.seconds)
         lines += ["", "  ".join(told), f"time {seconds}  checkpoints {size}  ({self.cost.source})"]
+        if not self.is_kept:
+            lines.append("the store cannot be written, and no run will say whether this was right")
         return [*lines, f"{self.name}: no run was made"]
 
 

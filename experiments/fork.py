@@ -11,11 +11,12 @@ from typing import Any
 import pytorch_lightning as pl
 
 from experiments.as_built import AsBuilt
-from experiments.build import Say, Session, build_parts, check_session, planned_steps, set_threads
-from experiments.carry_over import CarryOver
+from experiments.build import Say, Session, build_parts, check_session, n_processes, planned_steps, set_threads
+from experiments.carry_over import CarryOver, steps_into
 from experiments.checkpoints import link
 from experiments.config import Config
 from experiments.errors import ConfigError, unknown
+from experiments.load import refuse_without_model
 from experiments.notify import Notifier
 from experiments.resume import (
     Progress,
@@ -34,6 +35,7 @@ from experiments.store.location import Store, locate
 from experiments.store.read import RunRecord, find_run, read_run
 from experiments.store.write import open_store
 from experiments.trainer import TrainerOptions
+from lightning_modules.data.image_set import ImageSet
 
 RESET = ("optimizer", "schedule", "data")
 FORK = "taolu.fork"  # tag
@@ -123,6 +125,7 @@ def origin_of(store: Store, handle: str, start: str | int = "last") -> Origin:
     Raises ConfigError when there is none; it lists those there are.
     """
     record = read_run(store, find_run(store, handle))
+    refuse_without_model(record)
     short, wanted = record.run_id[:8], str(start)
     if record.tags.get("taolu.door") == "fit":
         raise ConfigError(
@@ -140,7 +143,8 @@ def origin_of(store: Store, handle: str, start: str | int = "last") -> Origin:
     if not found:
         kept = ", ".join(f"{name} (after {count} steps)" for name, count in steps.items())
         asked = f"no state after {wanted} steps" if wanted.isdecimal() else f"no state '{wanted}'"
-        raise ConfigError(f"run {short} keeps {asked}; it keeps {kept}: give --from last, best or one of these steps")
+        allowed = dict.fromkeys([*files, *map(str, steps.values())])
+        raise ConfigError(f"run {short} keeps {asked}; it keeps {kept}: give --from {' or '.join(allowed)}")
     name = found[0]
     return Origin(record, name, files[name], states[name], progress_of(states[name]))
 
@@ -254,15 +258,53 @@ def parts_of(plan: Plan) -> Parts:
     config = plan.config.with_threads(set_threads(plan.config.values.get("threads")))
     options = TrainerOptions.from_config(config.values["trainer"])
     module, data = build_parts(config)
-    schedule = config.values.get("schedule") or {}
-    if "schedule" in plan.reset and schedule.get("steps", 0) is None:  # it is to last for what is left of the run
-        left = (planned_steps(options, data) or 1) - (0 if "data" in plan.reset else plan.origin.progress.steps)
-        config = replace(config, values={**config.values, "schedule": {**schedule, "steps": max(left, 1)}})
-        module, data = build_parts(config)
+    schedule, notes = config.values.get("schedule") or {}, []
+    if schedule.get("steps", 0) is None:  # open: as long as the run
+        total, done = _total_steps(plan, options, data), plan.origin.progress.steps
+        steps = max(total - done, 1) if "schedule" in plan.reset else total
+        if steps != planned_steps(options, data):
+            config = replace(config, values={**config.values, "schedule": {**schedule, "steps": steps}})
+            module, data = build_parts(config)
+            notes.append(f"schedule.steps null -> {steps}: the steps of the fork, counted as its schedule does")
     _check_weights(plan, module)
-    notes = _data_change(plan, data)
+    notes += _data_change(plan, data)
     check_session(module, data, options)
     return Parts(config, module, data, tuple(notes))
+
+
+def _total_steps(plan: Plan, options: TrainerOptions, data: Any) -> int:
+    """The number of the fork's last step: the parent's steps, and those that its own batches make of what is left."""
+    progress = plan.origin.progress
+    passed = 0 if "data" in plan.reset else _steps_before(plan, options, data)
+    found = [options.max_steps] if options.max_steps is not None else []
+    if options.max_epochs is not None and (whole := _steps_of_first(options.max_epochs, options, data)):
+        found.append(progress.steps + whole - passed)
+    return max(min(found, default=progress.steps), progress.steps + 1)
+
+
+def _steps_before(plan: Plan, options: TrainerOptions, data: Any) -> int:
+    """Steps that the fork's own batches would have made of the rows the parent has seen."""
+    whole = plan.origin.progress.epochs
+    up_to, next_up = (_steps_of_first(count, options, data) for count in (whole, whole + 1))
+    batches = plan.origin.state["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    if batches["is_last_batch"]:
+        return up_to
+    rows = plan.origin.state["callbacks"][AsBuilt.__qualname__]["batch_rows"], _batch_rows(data, whole, options)
+    window = options.accumulate_grad_batches
+    return up_to + steps_into(batches["current"]["ready"], rows, window, max(next_up - up_to - 1, 0))
+
+
+def _steps_of_first(epochs: int, options: TrainerOptions, data: Any) -> int:
+    return (planned_steps(replace(options, max_epochs=epochs, max_steps=None), data) or 0) if epochs else 0
+
+
+def _batch_rows(data: Any, epoch: int, options: TrainerOptions) -> int | None:
+    """Rows of a training batch on a process, as the loader of that epoch will say; None where it does not."""
+    if isinstance(data, ImageSet):
+        return data.batch_size_at(epoch, n_processes(options)) * data.batches_per_step
+    train = data[0] if isinstance(data, tuple) else data
+    size = getattr(train.train_dataloader() if hasattr(train, "train_dataloader") else train, "batch_size", None)
+    return size if isinstance(size, int) else None
 
 
 def _check_weights(plan: Plan, module: pl.LightningModule) -> None:

@@ -19,7 +19,10 @@ from experiments.store.read import runs_table
 
 REPEATED = ("seed", "threads", "name")  # what the repetitions of one config may differ in
 # No number of a run depends on these.
-ASIDE = ("keep.last", "keep.best", "checkpoint_every", "quality_every", "profiler", "dynamics", "dynamics_every")
+ASIDE = (
+    *("keep.last", "keep.best", "checkpoint_every", "quality_every", "quality.metrics"),
+    *("profiler", "dynamics", "dynamics_every"),
+)
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,8 @@ def grouped(members: Sequence[Member]) -> list[Group]:
     found: dict[str, list[Member]] = {}
     for member in members:
         found.setdefault(str(sorted(member.identity.items())), []).append(member)
-    keys = varying([each[0].identity for each in found.values()])
+    identities = [each[0].identity for each in found.values()]
+    keys = [key for key in varying(identities) if not _follows_from_class(key, identities)]
     groups = []
     for same in found.values():
         by_seed: dict[str, Member] = {}
@@ -186,6 +190,13 @@ def grouped(members: Sequence[Member]) -> list[Group]:
         label = ", ".join(f"{key} {config[key]}" for key in keys if key in config) or config["experiment"]
         groups.append(Group(label, config, tuple(sorted(by_seed.values(), key=_by_seed))))
     return groups
+
+
+def _follows_from_class(key: str, configs: Sequence[Mapping[str, str]]) -> bool:
+    """Whether a setting is that of one class of a part alone, whose name tells as much."""
+    part = key.partition(".")[0]
+    had = {config[key] for config in configs if key in config}
+    return part != key and len(had) == 1 and len({config.get(part) for config in configs}) > 1
 
 
 def _by_seed(member: Member) -> tuple[int, str]:

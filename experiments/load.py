@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 
 from experiments.config import read_yaml
 from experiments.errors import ConfigError
-from experiments.parser import FILLED, Settings, signature_of
+from experiments.parser import Settings, filled_of, signature_of
 from experiments.resume import load_checkpoint
 from experiments.store.location import Store, locate
 from experiments.store.read import RunRecord, find_run, read_run
@@ -31,6 +31,7 @@ def load(handle: str, *, checkpoint: str = "best", store: Store | None = None) -
     """
     store = store or locate()
     record = read_run(store, find_run(store, handle))
+    refuse_without_model(record)
     return module_of(record, load_checkpoint(checkpoint_file(record, checkpoint)))
 
 
@@ -57,7 +58,7 @@ def rebuilt(config: Settings, facts: Mapping[str, Any], state: Mapping[str, Any]
 
     Args:
         config: as stored with a run.
-        facts: what its data said of itself: shape, n_classes.
+        facts: what its data said of itself, as shape.
         state: the checkpoint.
 
     Raises what its class raises, or RuntimeError for weights that do not fit.
@@ -65,7 +66,7 @@ def rebuilt(config: Settings, facts: Mapping[str, Any], state: Mapping[str, Any]
     settings = dict(config["model"])
     kind = load_class(settings.pop("class"), MODULES)
     known = {**facts, **config}
-    filled = {key: known[key] for key in FILLED & set(signature_of(kind)) if key in known}
+    filled = {key: known[key] for key in filled_of("model") & set(signature_of(kind)) if key in known}
     given = {**settings, **filled, **(state.get("hyper_parameters") or {})}
     module: pl.LightningModule = kind(**_accepted(kind, given))
     module.load_state_dict(state["state_dict"])
@@ -78,6 +79,18 @@ def _accepted(kind: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
         return dict(given)
     return {key: value for key, value in given.items() if key in accepted}
+
+
+def refuse_without_model(record: RunRecord) -> None:
+    """Raises ConfigError for a run of a kind that trains nothing: a sweep, an evaluation, a claim."""
+    who = f"run {record.run_id[:8]} {record.name}"
+    if record.kind == "sweep":
+        raise ConfigError(f"{who} is a sweep, whose trials have the models: name one of those; taolu runs lists them")
+    if record.kind == "evaluation":
+        parent = record.tags.get("taolu.parent", "")[:8]
+        raise ConfigError(f"{who} is an evaluation of run {parent}, which has the model: name {parent}")
+    if record.kind not in ("run", "trial"):
+        raise ConfigError(f"{who} is of kind {record.kind} and has no model; name a run, as in last:vae")
 
 
 def checkpoint_file(record: RunRecord, name: str) -> Path:

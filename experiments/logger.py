@@ -162,6 +162,11 @@ class Logger(LightningLogger):
         self.last.update((key, value) for key, value, _, _ in points)
         self.seconds += time.perf_counter() - start
 
+    def tag(self, key: str, value: str) -> None:
+        """A tag of the run, in the store after everything recorded before. Rank zero's say."""
+        if self._writer is not None and rank() == 0:
+            self._delivery.put("tags", {key: value})
+
     def beat(self, step: int, total_steps: int | None) -> None:
         """Where the run is; the store is told every 10 s."""
         if self._writer is not None:
@@ -261,7 +266,7 @@ class Recorder(Callback):
             # a function of the epoch where the batch may grow; max_batches has limit_train_batches applied
             lengths = getattr(_data_of(trainer), "batches_in_epoch", None)
             options = self._options if lengths else replace(self._options, limit_train_batches=1.0)
-            self.total_steps = steps_of(options, lengths or batches)
+            self.total_steps = _total_steps(trainer, options, lengths or batches)
         self.logger.beat(step_of(trainer), self.total_steps)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -378,6 +383,21 @@ class Recorder(Callback):
         killed = isinstance(exception, KeyboardInterrupt | SystemExit | SIGTERMException)
         self.logger.ending = "KILLED" if killed else "FAILED"
         self._hand_on()
+
+
+def _total_steps(trainer: Trainer, options: TrainerOptions, n_batches: int | Callable[[int], int]) -> int | None:
+    """Steps a run will have taken at its end; a fork's batches may be others than those it has taken."""
+    if options.max_epochs is None:
+        return options.max_steps
+    whole = steps_of(replace(options, max_steps=None), n_batches)
+    if whole is None:
+        return options.max_steps
+    ready = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+    epochs = trainer.current_epoch
+    before = steps_of(replace(options, max_epochs=epochs, max_steps=None), n_batches) if epochs else 0
+    left = whole - (before or 0) - math.ceil(ready / options.accumulate_grad_batches)
+    taken = step_of(trainer) + (ready > 0)  # a checkpoint is taken before Lightning counts its own step
+    return taken + left if options.max_steps is None else min(taken + left, options.max_steps)
 
 
 def _data_of(trainer: Trainer) -> Any:

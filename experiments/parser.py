@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Parameters filled when a part is built, never options.
 FILLED = frozenset({"seed", "shape", "n_classes", "optimizer", "critic_optimizer", "schedule"})
+FACTS = ("shape", "n_classes", "vocabulary_size", "block_size")  # of the data part; filled in a model's signature
 INTERNAL = frozenset({"capturable", "differentiable"})  # of torch's optimizers: for graph capture, not for users
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
 
@@ -47,6 +48,11 @@ def signature_of(kind: type[Any]) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(kind).parameters
 
 
+def filled_of(part: str) -> frozenset[str]:
+    """The parameters of a part that are never options: a text's own `block_size` is one, a model's is told it."""
+    return FILLED | frozenset(FACTS) if part == "model" else FILLED
+
+
 def build_parser(classes: Mapping[str, tuple[str, type[Any]]]) -> ArgumentParser:
     """The parser over the signatures and docstrings of the chosen classes and the trainer."""
     import jsonargparse
@@ -70,7 +76,7 @@ def build_parser(classes: Mapping[str, tuple[str, type[Any]]]) -> ArgumentParser
         if "optimizer" in part:
             _add_optimizer(parser, part, kind)
             continue
-        parser.add_class_arguments(kind, part, skip=FILLED & set(signature_of(kind)), fail_untyped=False)
+        parser.add_class_arguments(kind, part, skip=filled_of(part) & set(signature_of(kind)), fail_untyped=False)
     parser.add_class_arguments(TrainerOptions, "trainer")
     return parser
 

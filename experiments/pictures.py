@@ -1,7 +1,8 @@
-"""What a module draws, stored after validations: `pictures()` as PNG, `arrays()` as files of NumPy arrays."""
+"""What a module makes, stored after validations: `pictures()`, `arrays()` and `texts()`."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ import torch
 from PIL import Image
 
 from experiments.logger import step_of
-from experiments.store.files import atomic_path
+from experiments.store.files import atomic_path, write_text
 
 
 class Pictures(pl.Callback):
-    """Stores what a module draws after validations: `pictures()` as PNG, `arrays()` as files of NumPy arrays.
+    """Stores what a module makes after validations, as PNG, as files of NumPy arrays, and as JSON.
 
-    `pictures()` maps names to tensors, `arrays()` maps file names such as latent.npz to named arrays.
+    `pictures()` maps names to tensors, `arrays()` maps file names such as latent.npz to named arrays, `texts()` maps
+    names to lists of {prompt, text}.
 
     Args:
         folder: of the run.
@@ -40,9 +42,13 @@ class Pictures(pl.Callback):
         with torch.no_grad():
             pictures: dict[str, torch.Tensor] = getattr(pl_module, "pictures", dict)()
             files: dict[str, dict[str, Any]] = getattr(pl_module, "arrays", dict)()
+            texts: dict[str, list[dict[str, str]]] = getattr(pl_module, "texts", dict)()
         for name, picture in pictures.items():
             with atomic_path(self.folder / "media" / name / f"{step_of(trainer):08d}.png") as part:
                 as_image(picture).save(part, format="PNG", compress_level=1)
+        for name, rows in texts.items():
+            text = json.dumps(rows, ensure_ascii=False, indent=1)
+            write_text(self.folder / "media" / name / f"{step_of(trainer):08d}.json", text)
         for name, arrays in files.items():
             with atomic_path(self.folder / name) as part, part.open("wb") as file:
                 np.savez_compressed(file, **arrays)

@@ -74,23 +74,26 @@ def has_diverged(losses: Sequence[float], *, may_rise: bool = False) -> bool:
     return max(losses) > losses[0] + 4 * noise and fmean(last) > losses[0] - 2 * noise
 
 
-def settle(writer: RunWriter, config: Config, result: Result, *, may_rise: bool) -> None:
+def settle(writer: RunWriter, config: Config, result: Result, *, may_rise: bool, resumed: bool = False) -> None:
     """Tags of a run that has ended which say whether what was foretold of its config came true.
 
-    taolu.check {warned, diverged, right} and taolu.forecast {seconds, actual}; neither of a run that was killed.
+    taolu.check {warned, diverged, right} and taolu.forecast {seconds, actual}; neither of a run that was killed, and of
+    one that went on after it was stopped the check alone, of its whole curve.
 
     Args:
         writer: of the run.
         config: of the run.
         result: its end.
         may_rise: see has_diverged.
+        resumed: the result's time is that of its last session alone.
     """
     found = kept(writer.store, config) if result.status != "KILLED" else {}
     tags: dict[str, str] = {}
     if "check" in found and (losses := _losses(writer)):
         warned, diverged = bool(found["check"].get("warned")), has_diverged(losses, may_rise=may_rise)
         tags[TAGS["check"]] = json.dumps({"warned": warned, "diverged": diverged, "right": warned == diverged})
-    if found.get("forecast", {}).get("seconds") is not None and result.status == "FINISHED":
+    timed = result.status == "FINISHED" and not resumed
+    if timed and found.get("forecast", {}).get("seconds") is not None:
         scored = {"seconds": found["forecast"]["seconds"], "actual": round(result.seconds, 3)}
         tags[TAGS["forecast"]] = json.dumps(scored)
     if tags:

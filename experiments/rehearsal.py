@@ -22,7 +22,7 @@ from experiments.signals import Interrupted, Signals
 from experiments.store.location import Store
 from experiments.store.spool import Point
 from experiments.store.write import RunWriter
-from experiments.trainer import EarlyStopping, Keep, TrainerOptions
+from experiments.trainer import EarlyStopping, Keep, Quality, TrainerOptions
 
 WARM_UP = 3  # batches that are not timed: the first ones allocate
 
@@ -143,6 +143,7 @@ def _shortened(options: TrainerOptions, steps: int | None, seconds: float | None
         keep=Keep(),
         profiler=None,
         dynamics=(),
+        quality=Quality(metrics=()),
     )
 
 

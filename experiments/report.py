@@ -252,6 +252,15 @@ def check_form(form: str) -> str:
     return form
 
 
+def form_of(file: str | None) -> str:
+    """The form that a file's name asks for; html where it asks for none.
+
+    >>> form_of("table.tex"), form_of("report"), form_of(None)
+    ('latex', 'html', 'html')
+    """
+    return {".md": "markdown", ".tex": "latex", ".csv": "csv"}.get(Path(file or "").suffix.lower(), "html")
+
+
 def check_place(path: Path) -> Path:
     """The path of a file to be written.
 

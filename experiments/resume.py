@@ -20,10 +20,11 @@ from experiments.config import Config, resolve
 from experiments.errors import ConfigError
 from experiments.notify import Notifier
 from experiments.parser import Settings
+from experiments.predictions import settle
 from experiments.provenance import differences, read_origin
 from experiments.run import Result, ending, execute, record_session, silent
 from experiments.signals import Signals
-from experiments.store.heartbeat import TAG, heartbeat, refuse_live
+from experiments.store.heartbeat import TAG, heartbeat, rank, refuse_live
 from experiments.store.location import HIDDEN, Store, locate
 from experiments.store.read import RunRecord, find_run, read_run
 from experiments.store.write import RunWriter, open_store, reopen_run
@@ -76,9 +77,12 @@ def resume(
         signals.defer()
         writer = record_resume(store, record, config, threads, state, changed, say)
         with ending(writer):
-            return execute(
+            result = execute(
                 Session(writer, config, module, data, trainer_options, signals, say, checkpoint, notifier=notifier)
             )
+            if rank() == 0 and "taolu.fork" not in record.tags:  # of a fork nothing was foretold
+                settle(writer, config, result, may_rise=not module.automatic_optimization, resumed=True)
+            return result
 
 
 @contextmanager
@@ -249,14 +253,14 @@ def nothing_left(options: TrainerOptions, done: Progress, changed: Mapping[str, 
 def reached(
     options: TrainerOptions, done: Progress, changed: Mapping[str, tuple[Any, Any]] | None = None
 ) -> dict[str, str]:
-    """The limits that are reached, each with twice as much as an example; with `changed`, those before the change."""
+    """The limits that are reached, each with twice as much as an example; with `changed`, those before it."""
     before = {key: old for key, (old, _) in (changed or {}).items()}
     found = {}
     for name, amount in (("max_epochs", done.epochs), ("max_steps", done.steps), ("max_time", done.seconds)):
         key = f"trainer.{name}"
         limit = _size(key, before[key] if key in before else getattr(options, name))
         if amount >= limit:
-            found[key] = f"{2 * limit:.10g}"
+            found[key] = f"{2 * (limit if amount < 2 * limit else math.ceil(amount)):.10g}"  # a fork may be far beyond
     return found
 
 

@@ -24,8 +24,10 @@ from experiments.errors import ConfigError
 from experiments.lean import denormals_flushed, idle_hooks_skipped
 from experiments.logger import Logger, step_of
 from experiments.notify import Event, Notifier, last_values, message, without_urls
+from experiments.parser import FACTS
 from experiments.predictions import settle
 from experiments.provenance import code_files, command_line, environment, read_origin, repositories, share_origin
+from experiments.quality import judged_only
 from experiments.signals import Interrupted, Signals
 from experiments.store.files import list_files
 from experiments.store.heartbeat import TAG, heartbeat, rank
@@ -106,6 +108,7 @@ class Parent:
         tags: of the child, the platform's own.
         callbacks: of the child, Lightning's, before ours.
         only_last: whether the child saves no checkpoint but its last.
+        objectives: metrics that the child is judged by.
     """
 
     run_id: str
@@ -113,6 +116,7 @@ class Parent:
     tags: Mapping[str, str] = field(default_factory=dict)
     callbacks: tuple[pl.Callback, ...] = ()
     only_last: bool = False
+    objectives: tuple[str, ...] = ()
 
 
 def run(
@@ -135,6 +139,8 @@ def run(
         threads = set_threads(config.values.get("threads"))
         module, data = build_parts(config)
         config = config.with_threads(threads)
+        if label.kind == "trial" and config.values["trainer"]["quality"]["metrics"] is None:
+            config = judged_only(config, parent.objectives if parent else ())  # one of many, and nobody asked for more
         options = TrainerOptions.from_config(config.values["trainer"])
         if parent is None:  # a child's settings were looked at before its parent began
             check_session(module, data, options)
@@ -214,7 +220,7 @@ def record_start(writer: RunWriter, config: Config, data: Any, threads: int, par
 
 def _record_data(writer: RunWriter, data: Any) -> None:
     """What the data part says of itself; a foreign one without a digest says less."""
-    names = ("shape", "n_classes", "n_train", "n_val", "value_range")
+    names = (*FACTS, "n_train", "n_val", "value_range")
     facts = json.dumps({key: getattr(data, key) for key in names if hasattr(data, key)})
     writer.tags({"taolu.data_facts": facts})
     if hasattr(data, "digest"):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
+
+from lightning_modules.parts import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,48 @@ class Keep:
     best: bool = True
 
 
+# Judged in an extractor's features; then by the pixels; then by the module's own likelihood.
+BY_FEATURES = ("fid", "kid", "is", "precision", "recall", "density", "coverage")
+QUALITIES = (*BY_FEATURES, "sliced_wasserstein", "nll")
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good what a model generates is. Modules with sample(n, seed) or nll(batch, n_samples, seed, first_row).
+
+    Args:
+        metrics: any of fid, kid, is, precision, recall, density, coverage, sliced_wasserstein, nll; [] = none; null =
+            all that model and data allow, in a trial of a sweep only what it is judged by.
+        n_samples: generated images, and as many held-out ones, or all of them where they are fewer.
+        kid_subset: size of the disjoint subsets that kid is averaged over; null = all images at once.
+        nll_samples: draws of z for an image, for nll.
+        nll_images: held-out images whose nll is estimated, at most.
+        extractor: whose features; null = a small classifier trained once on the same data and kept in the store; or
+            FILE.pt (TorchScript) or FILE.py:Class, a module that maps images (B, C, H, W) to features (B, D), or to
+            a pair (features, logits).
+    """
+
+    metrics: tuple[str, ...] | None = None
+    n_samples: int = 5000
+    kid_subset: int | None = None
+    nll_samples: int = 100
+    nll_images: int = 1000
+    extractor: str | None = None
+
+    def check(self) -> None:
+        """Raises ValueError for values that cannot be used."""
+        for name in self.metrics or ():
+            if name not in QUALITIES:
+                raise ValueError(
+                    f"trainer.quality.metrics: unknown metric '{name}'{did_you_mean(name, QUALITIES)}; "
+                    f"allowed: {', '.join(QUALITIES)}"
+                )
+        for name, least in (("n_samples", 2), ("kid_subset", 2), ("nll_samples", 1), ("nll_images", 2)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"trainer.quality.{name} = {value}: must be at least {least}")
+
+
 @dataclass(frozen=True)
 class TrainerOptions:
     """How long, on what, and with which precision.
@@ -65,7 +109,9 @@ class TrainerOptions:
         deterministic: refuse operations that differ from run to run (on a GPU).
         compile: torch.compile the model.
         checkpoint_every: also save last.ckpt every so many steps; null = at every validation and at the end.
-        quality_every: pictures and quality figures every so many epochs.
+        quality_every: pictures and quality figures every so many epochs and at the end; null = pictures every epoch,
+            quality at the end.
+        quality: FID and its like, of what the model generates.
         early_stopping: stop when a validation quantity no longer improves.
         keep: which checkpoints stay.
         profiler: null, simple or advanced: a table of where the time went, as an artifact.
@@ -91,7 +137,8 @@ class TrainerOptions:
     deterministic: bool = False
     compile: bool = False
     checkpoint_every: int | None = None
-    quality_every: int = 1
+    quality_every: int | None = None
+    quality: Quality = field(default_factory=Quality)
     early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
     keep: Keep = field(default_factory=Keep)
     profiler: Literal["simple", "advanced"] | None = None
@@ -131,6 +178,7 @@ class TrainerOptions:
             )
         if self.max_time is not None:
             seconds(self.max_time)
+        self.quality.check()
 
     @classmethod
     def from_config(cls, values: Mapping[str, Any]) -> TrainerOptions:
@@ -138,6 +186,9 @@ class TrainerOptions:
         plain = dict(values)
         plain["early_stopping"] = EarlyStopping(**plain.get("early_stopping", {}))
         plain["keep"] = Keep(**plain.get("keep", {}))
+        quality = plain.get("quality", {})
+        metrics = quality.get("metrics")
+        plain["quality"] = Quality(**{**quality, "metrics": None if metrics is None else tuple(metrics)})
         return cls(**plain)
 
 
@@ -156,6 +207,7 @@ PLACE = (
     "trainer.strategy",
     "trainer.checkpoint_every",
     "trainer.quality_every",
+    *(f"trainer.quality.{each.name}" for each in fields(Quality)),
     "trainer.profiler",
     "trainer.dynamics",
     "trainer.dynamics_every",

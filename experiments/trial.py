@@ -138,7 +138,8 @@ class Trial:
     def _run(self, config: Config, mark: str, report: Report | None, seconds: float | None) -> Outcome:
         watch = Watch(self.objectives, report, seconds)
         tags = {"taolu.study": self.study, "taolu.trial": str(self.number)}
-        parent = replace(self.parent, tags=tags, callbacks=(watch,))
+        judged_by = tuple(objective.metric for objective in self.objectives)
+        parent = replace(self.parent, tags=tags, callbacks=(watch,), objectives=judged_by)
         label = Label(f"{self.study}-{self.number}{mark}", kind="trial")
         result = run(config, store=self.store, label=label, parent=parent)
         outcome = _outcome(result, watch)

@@ -3,5 +3,8 @@
 MODULES: dict[str, str] = {
     "classifier": "lightning_modules.classifier:Classifier",
     "vae": "lightning_modules.vae:VAE",
+    "gan": "lightning_modules.gan:GAN",
+    "dirac_gan": "lightning_modules.gan.dirac:DiracGAN",
+    "gpt2": "lightning_modules.gpt2:GPT2",
     "paths": "lightning_modules.paths:Paths",
 }

@@ -5,15 +5,24 @@ Shapes: B images of C channels, H x W pixels; K classes.
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_modules.data.sampling import draw
+from lightning_modules.lipschitz import CONSTRAINTS, Constraint, ConstraintName, audit
+from lightning_modules.lipschitz import constraint as make_constraint
+from lightning_modules.lipschitz.constraint import PAIRED
+from lightning_modules.lipschitz.robustness import robustness as measure_robustness
 from lightning_modules.optimizers import configure
+
+N_KEPT = 256  # first images of the validation set, on which robustness is measured
+N_AUDITED = 64  # of them, points of the Lipschitz audit
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
@@ -33,6 +42,16 @@ class Classifier(pl.LightningModule):
             vector, summed over classes (as Cohen et al. 2021 have it).
         shape: Channels, height and width of an image.
         n_classes: K.
+        constraint: How the network is kept Lipschitz, or none. Gradient penalties (gp, gp_one_sided, r1) take the
+            gradient of each image's loss in the image; r1 is double backpropagation (Drucker & LeCun 1992). The next
+            four settings are read where a constraint has them. With one, each validation logs lipschitz/upper and
+            lipschitz/lower (0.03 CPU-s for the mlp on digits, 0.4 for the cnn on 28x28).
+        weight: lambda of a constraint that is a penalty; null = the usual one.
+        clip: Largest absolute weight of the constraint clip; null = 0.01.
+        n_power_iterations: Of a spectral constraint; null = the usual ones.
+        target: Norm that a gradient penalty or spectral constraint aims at, for the whole network; null = 1.
+        robustness: Measure at each validation the accuracy under attacks on the images and under moved weights, and
+            the certified radius, on 256 images: 0.1 CPU-s for the mlp on digits, 0.8 for the cnn, 7 for it on 28x28.
         seed: Number from which the initial weights follow.
         optimizer: Name and settings of the optimizer; None = the default one.
         schedule: Name and settings of the learning-rate schedule; None = constant.
@@ -49,6 +68,12 @@ class Classifier(pl.LightningModule):
         loss: Literal["cross_entropy", "mse"] = "cross_entropy",
         shape: tuple[int, int, int] = (1, 28, 28),
         n_classes: int = 10,
+        constraint: ConstraintName = "none",
+        weight: float | None = None,
+        clip: float | None = None,
+        n_power_iterations: int | None = None,
+        target: float | None = None,
+        robustness: bool = False,
         seed: int = 0,
         optimizer: dict[str, Any] | None = None,
         schedule: dict[str, Any] | None = None,
@@ -56,7 +81,9 @@ class Classifier(pl.LightningModule):
         super().__init__()
         _check_settings(network, hidden_dim, depth, activation, loss, shape, n_classes)
         self.save_hyperparameters()
-        self.loss_name, self.n_classes = loss, n_classes
+        self.loss_name, self.n_classes, self.seed = loss, n_classes, seed
+        self.constraint = _constraint(constraint, weight, clip, n_power_iterations, target)
+        self.is_audited, self.is_attacked = robustness or constraint != "none", robustness
         shape = (shape[0], shape[1], shape[2])  # a list, when it comes from YAML
         with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global generator alone
             torch.default_generator.set_state(draw(seed, "classifier/weights").get_state())
@@ -65,6 +92,8 @@ class Classifier(pl.LightningModule):
             else:
                 n_hidden = depth if network == "mlp" else 0
                 self.network = mlp(math.prod(shape), n_classes, hidden_dim, n_hidden, activation)
+        self.constraint.apply_to(self.network, torch.zeros(1, *shape))
+        self._kept: list[tuple[Tensor, Tensor]] = []  # first images of the validation set, with their labels
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores of the classes, (B, C, H, W) to (B, K), in float32 at least; logits for the loss cross_entropy."""
@@ -80,7 +109,11 @@ class Classifier(pl.LightningModule):
         """The loss to minimise, mean over the batch, and the share of images classified correctly."""
         x, y = batch
         scores = self(x)
-        return {"loss": self._losses(scores, y).mean(), "accuracy": _accuracy(scores, y)}
+        terms = {"loss": self._losses(scores, y).mean(), "accuracy": _accuracy(scores, y)}
+        penalty = self._penalty(x, y)
+        if penalty is not None:
+            terms |= {"loss": terms["loss"] + penalty, "penalty": penalty.detach()}
+        return terms
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Logs the same of the validation set."""
@@ -88,10 +121,47 @@ class Classifier(pl.LightningModule):
         scores = self(x)
         quantities = {"val/loss": self._losses(scores, y).mean(), "val/accuracy": _accuracy(scores, y)}
         self.log_dict(quantities, on_step=False, on_epoch=True, batch_size=len(x), sync_dist=True)
+        if self.is_audited:
+            self._keep(x, y, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs both bounds of the Lipschitz constant of the scores, and what `robustness` asks for."""
+        if not self.is_audited:
+            return
+        x, y = (torch.cat(part) for part in zip(*self._kept, strict=True))
+        bounds = audit(self.network, x[:N_AUDITED], seed=self.seed)
+        self.log_dict({"lipschitz/upper": bounds.upper, "lipschitz/lower": bounds.lower}, sync_dist=True)
+        if self.is_attacked:
+            found = measure_robustness(self.network, x, y, losses=self._losses, lipschitz=bounds.upper, seed=self.seed)
+            self.log_dict({f"robustness/{name}": value for name, value in found.items()}, sync_dist=True)
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: torch.optim.Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """The optimizer's step, then what the constraint does to the weights: before any checkpoint is written."""
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        self.constraint.after_step(self.network)
 
     def configure_optimizers(self) -> Any:
         """The optimizer and schedule named in the settings."""
         return configure(self.parameters(), self.hparams["optimizer"], self.hparams["schedule"])
+
+    def _penalty(self, x: Tensor, y: Tensor) -> Tensor | None:
+        """The constraint's term, if it has one; with nothing to interpolate, gradients are taken at the images."""
+        ones = torch.ones(len(x), device=x.device)
+        return self.constraint.penalty(self.network, x, x, ones, critic=lambda images: self._losses(self(images), y))
+
+    def _keep(self, x: Tensor, y: Tensor, batch_idx: int) -> None:
+        """Keeps the first N_KEPT images of this validation."""
+        if batch_idx == 0:
+            self._kept = []
+        n_kept = sum(len(labels) for _, labels in self._kept)
+        if n_kept < N_KEPT:
+            self._kept.append((x[: N_KEPT - n_kept].clone(), y[: N_KEPT - n_kept].clone()))
 
     def _losses(self, scores: Tensor, y: Tensor) -> Tensor:
         if self.loss_name == "cross_entropy":
@@ -121,6 +191,19 @@ def cnn(shape: tuple[int, int, int], n_out: int, filters: int, depth: int, activ
         layers += [nn.Conv2d(channels, filters, 3, stride=2, padding=1), ACTIVATIONS[activation]()]
         channels, height, width = filters, (height + 1) // 2, (width + 1) // 2
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * height * width, n_out))
+
+
+def _constraint(
+    name: str, weight: float | None, clip: float | None, n_power_iterations: int | None, target: float | None
+) -> Constraint:
+    """The constraint of that name, if a classifier can have it."""
+    if name in PAIRED:
+        allowed = ", ".join(known for known in CONSTRAINTS if known not in PAIRED)
+        raise ValueError(f"model.constraint = {name}: needs generated images; a classifier takes one of {allowed}")
+    try:
+        return make_constraint(name, weight=weight, clip=clip, n_power_iterations=n_power_iterations, target=target)
+    except ValueError as error:
+        raise ValueError(f"model.{error}") from error
 
 
 def _accuracy(scores: Tensor, y: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Many small images as one picture large enough to look at.
+"""Pictures made of tensors alone: many small images as one that is large enough to look at, and discs of a colour.
 
 Shapes: B images of C channels, H x W pixels.
 """
@@ -55,3 +55,21 @@ def enlarge(grid: Tensor, smaller_side: int = 320) -> Tensor:
     """
     factor = math.ceil(smaller_side / min(grid.shape[1:]))
     return grid.repeat_interleave(factor, 1).repeat_interleave(factor, 2) if factor > 1 else grid
+
+
+def paint(picture: Tensor, centres: Tensor, radius: float, colour: tuple[float, float, float]) -> None:
+    """Discs of one colour, in place; what lies outside of the picture is left out.
+
+    Args:
+        picture: (3, H, W).
+        centres: (n, 2), row and column in pixels.
+        radius: In pixels.
+        colour: Red, green, blue in [0, 1].
+    """
+    reach = torch.arange(-int(radius), int(radius) + 1)
+    disc = torch.cartesian_prod(reach, reach)
+    disc = disc[disc.square().sum(-1) <= radius * radius]
+    places = (centres.round().long()[:, None] + disc).flatten(0, 1)
+    size = torch.tensor(picture.shape[1:])
+    places = places[((places >= 0) & (places < size)).all(-1)]
+    picture[:, places[:, 0], places[:, 1]] = torch.tensor(colour)[:, None]

@@ -18,8 +18,9 @@ from experiments.cli import main
 from experiments.completion import complete
 from experiments.config import experiment_names, resolve
 from experiments.predictions import digest, has_diverged, keep, kept
+from experiments.resume import resume
 from experiments.run import run
-from experiments.store.location import Store
+from experiments.store.location import Store, locate
 from experiments.store.read import read_run, runs_table
 
 HERE = Path(__file__).parent
@@ -79,6 +80,40 @@ def test_a_module_without_per_sample_loss_is_checked_without_measuring(store: St
     assert report.notes == ("lambda_max and gradient noise are not measured: DropoutNet has no per_sample_loss(batch)",)
     assert (report.warnings, report.error) == ((), "")
     assert "2 steps, a validation" in report.passed
+
+
+def test_what_no_store_can_keep_is_found_out_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    report = checked(locate(str(tmp_path / "file")), NET, trainer__max_steps=3)
+    assert "file: cannot be written, and no run will say whether this was right" in report.notes[-1]
+    assert report.exit_status == 0
+
+
+STOPPING = """import signal
+
+from lightning_modules.classifier import Classifier
+
+
+class Net(Classifier):
+    def training_step(self, batch, batch_idx):
+        if self.current_epoch == 1:
+            signal.raise_signal(signal.SIGTERM)
+        return super().training_step(batch, batch_idx)
+"""
+
+
+def test_a_run_that_was_stopped_says_at_its_end_whether_the_warning_was_right(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "net.py"
+    file.write_text(STOPPING, encoding="utf-8")
+    config = resolve(f"{file}:Net", overrides={"data.batch_size": 256, "trainer.max_epochs": 3})
+    keep(store, config, "check", {"warned": True})
+    keep(store, config, "forecast", {"seconds": 1.0})
+    stopped = run(config, store=store)
+    assert (stopped.status, tag(store, stopped.run_id, "taolu.check")) == ("KILLED", None)
+    file.write_text(STOPPING.replace("signal.raise_signal(signal.SIGTERM)", "pass"), encoding="utf-8")
+    resume(stopped.run_id, store=store)
+    assert tag(store, stopped.run_id, "taolu.check") == {"warned": True, "diverged": False, "right": False}
+    assert tag(store, stopped.run_id, "taolu.forecast") is None  # of one session's time
 
 
 @pytest.mark.parametrize("name", ["Fresh", "EpochEnd"])

@@ -137,7 +137,7 @@ def test_a_deleted_run_that_still_runs_is_kept_by_name(writer: Writer) -> None:
         writer.client.delete_run(run_id)
     found = collect(writer.store)
     assert [each.run_id for each in found.waste] == [gone]
-    assert found.kept == (f"run {live[:8]} is running (process {os.getpid()}); stop it first: kill {os.getpid()}",)
+    assert found.kept == (f"run {live[:8]} is running (process {os.getpid()}); stop it first: taolu stop {live[:8]}",)
 
 
 def test_only_what_was_deleted_long_enough_ago_goes(writer: Writer) -> None:

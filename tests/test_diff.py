@@ -156,6 +156,7 @@ def test_a_run_is_compared_with_a_file_as_taolu_run_reads_it(
         (["a", "b", "c"], "give two: a RUN, and a RUN or FILE.yaml; found 'a b c'"),
         (["a", "nosuch"], "no run 'nosuch'"),
         (["nosuch", "a"], "no run 'nosuch'"),
+        (["mine.yaml", "a"], "mine.yaml: the run comes first, then the file: taolu diff RUN mine.yaml"),
         (["a", "nosuch.yaml"], "nosuch.yaml: cannot be read (No such file or directory)"),
         (["a", "b", "--jsn"], "unknown option '--jsn' (did you mean '--json'?)"),
     ],

@@ -15,10 +15,13 @@ from experiments.cli import main
 from experiments.config import resolve
 from experiments.errors import ConfigError
 from experiments.evaluate import evaluate
+from experiments.fork import fork
+from experiments.load import load
 from experiments.run import Result, run
 from experiments.store.location import Store, locate
 from experiments.store.read import find_run, history, read_run, runs_table
 from lightning_modules.data.digits import Digits
+from tests.conftest import Writer
 from tests.dropout_net import DropoutNet
 
 HERE = Path(__file__).parent
@@ -125,6 +128,19 @@ def test_a_run_of_fit_is_evaluated_on_data_that_are_given(store: Store) -> None:
     by_name = evaluate(parent.run_id, ["--data", "digits", "--data.batch_size", "256"], store=store)
     by_object = taolu.evaluate(parent.run_id, data=Digits(batch_size=256), store=str(store.folder), say=print)
     assert by_name.metrics["val/loss"] == by_object.metrics["val/loss"] == parent.metrics["val/loss"]
+
+
+def test_a_run_that_has_no_model_is_refused_by_its_kind(writer: Writer) -> None:
+    parent = writer.run("model")
+    for kind, message in {
+        "sweep": "is a sweep, whose trials have the models: name one of those",
+        "evaluation": f"is an evaluation of run {parent[:8]}, which has the model: name {parent[:8]}",
+        "claim": "is of kind claim and has no model; name a run, as in last:vae",
+    }.items():
+        writer.run(kind, tags={"taolu.kind": kind, "taolu.parent": parent})
+        for verb in (evaluate, fork, load):
+            with pytest.raises(ConfigError, match=message):
+                verb(kind, store=writer.store)
 
 
 def test_a_validation_that_raises_is_a_failed_run(store: Store, tmp_path: Path) -> None:

@@ -117,6 +117,10 @@ def test_a_third_of_the_lowest_and_half_of_the_stable_rate_are_suggested() -> No
     assert finding(ramp=ramp, limit=0.01).suggested_lr == pytest.approx(0.005)
 
 
+def test_a_noise_scale_of_every_row_has_no_interval() -> None:
+    assert "noise scale   50 rows (exact: of every row)" in finding(ramp=FALLING, noise=50.0).lines()
+
+
 def test_a_loss_that_never_falls_suggests_nothing() -> None:
     flat = Ramp((1.0, 2.0, 3.0, 4.0), (1.0, 1.1, 0.9, 1.05), diverged=False)
     assert (flat.lowest, finding(ramp=flat).space()) == (None, {})

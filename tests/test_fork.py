@@ -349,6 +349,27 @@ def test_a_reset_of_the_schedule_begins_it_anew_over_what_is_left(store: Store) 
     assert state(child)["optimizer_states"][0]["state"][0]["step"] == 15
 
 
+@pytest.mark.parametrize(
+    ("stop", "changes", "reset", "total"),
+    [
+        (None, {"trainer.max_epochs": 5, "data.batch_size": 512}, (), 19),  # 15, then 2 epochs of 2
+        (8, {"trainer.max_epochs": 3, "data.batch_size": 512}, (), 11),  # of the second epoch's rows one batch is left
+        (8, {"trainer.max_epochs": 2}, ("data",), 18),
+        (8, {"trainer.max_epochs": 3}, (), 15),
+    ],
+)
+def test_an_open_schedule_ends_with_the_forks_own_last_step(
+    store: Store, stop: int | None, changes: dict[str, Any], reset: tuple[str, ...], total: int
+) -> None:
+    parent = start(store, {"schedule": "cosine", "optimizer": "sgd", "optimizer.lr": 0.4, "trainer.max_steps": stop})
+    told: list[str] = []
+    result = forked(store, parent, changes, reset=reset, say=told.append)
+    begun = stop or 15
+    expected = {step: 0.2 * (1 + np.cos(np.pi * step / total)) for step in range(begun, total)}
+    assert series(store, result, "lr") == pytest.approx(expected)
+    assert f"step {total}/{total} " in told[-2]
+
+
 def test_a_reset_of_the_data_begins_with_the_first_epoch_and_counts_steps_on(store: Store) -> None:
     parent = start(store, {"trainer.max_steps": 7})
     child = forked(store, parent, {"trainer.max_epochs": 2}, reset=["data"])

@@ -75,6 +75,21 @@ def test_groups_are_configs_and_a_seed_counts_once(writer: Writer) -> None:
         members_of(writer.store, ["nosuch"])
 
 
+def test_a_label_leaves_out_what_only_one_class_has(writer: Writer) -> None:
+    sgd = {"optimizer": "sgd", "optimizer.lr": "0.1", "optimizer.skip": "false"}
+    adam = {"optimizer": "torch.Adam", "optimizer.lr": "0.1", "optimizer.eps": "1e-08"}
+    ids = [writer.run("n", params={**params, "seed": "0"}) for params in (sgd, adam, {**adam, "optimizer.eps": "1"})]
+    assert [group.label for group in grouped(members_of(writer.store, ids[:2]))] == [
+        "optimizer sgd",
+        "optimizer torch.Adam",
+    ]
+    assert [group.label for group in grouped(members_of(writer.store, ids))] == [
+        "optimizer sgd",
+        "optimizer torch.Adam, optimizer.eps 1e-08",
+        "optimizer torch.Adam, optimizer.eps 1",
+    ]
+
+
 def test_a_config_is_that_of_the_last_session(writer: Writer) -> None:
     ids = [writer.run("n", params={"trainer.max_epochs": "2", "seed": str(seed)}) for seed in range(2)]
     writer.file(ids[0], "config.yaml", "trainer: {max_epochs: 9}\nseed: 0\n")

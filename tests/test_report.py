@@ -138,6 +138,15 @@ def test_the_other_forms_have_the_same_table(sweep: Writer, capsys: pytest.Captu
     assert len(json.loads(capsys.readouterr().out)["runs"]) == 13
 
 
+def test_the_ending_of_the_file_says_which_form_it_has(sweep: Writer, tmp_path: Path) -> None:
+    store = ["--store", str(sweep.store.folder)]
+    for name, start in {"a.md": "| group", "a.tex": r"\begin", "a.csv": "group,", "a.html": "<!doctype"}.items():
+        assert main(["report", "mine", "--out", str(tmp_path / name), *store]) == 0
+        assert (tmp_path / name).read_text(encoding="utf-8").startswith(start)
+    taolu.report("mine", out=str(tmp_path / "b.tex"), store=str(sweep.store.folder))
+    assert (tmp_path / "b.tex").read_bytes() == (tmp_path / "a.tex").read_bytes()
+
+
 def test_a_run_alone_has_no_interval_and_no_test(writer: Writer) -> None:
     writer.run("one", metrics={"train/loss": [2.0, 1.0]}, params={"seed": "0"})
     found = report(writer.store, ["one"])

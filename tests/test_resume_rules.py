@@ -15,7 +15,7 @@ import taolu
 from experiments.config import resolve
 from experiments.errors import ConfigError
 from experiments.rerun import rerun
-from experiments.resume import Progress, changes, load_checkpoint, progress_of, refuse_finished, resume
+from experiments.resume import Progress, changes, load_checkpoint, progress_of, reached, refuse_finished, resume
 from experiments.run import Result, run, silent
 from experiments.store.files import write_text
 from experiments.store.heartbeat import TAG, heartbeat, refuse_live
@@ -101,6 +101,12 @@ def test_a_finished_run_goes_on_where_every_limit_leaves_something_to_do(finishe
     options = TrainerOptions(max_epochs=3, early_stopping=EarlyStopping(patience=5))
     done = Progress(steps=10, epochs=2, seconds=31.0)
     refuse_finished(finished, options, {"trainer.max_epochs": (2, 3)}, done)
+
+
+def test_a_state_far_beyond_its_limits_is_told_twice_what_it_has() -> None:
+    limits = TrainerOptions(max_epochs=5, max_steps=900, max_time="2")
+    told = {"trainer.max_epochs": "520", "trainer.max_steps": "1800", "trainer.max_time": "126"}
+    assert reached(limits, Progress(steps=901, epochs=260, seconds=62.3)) == told
 
 
 def test_a_checkpoint_says_how_far_the_run_was(store: Store) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
@@ -208,23 +208,35 @@ def _pairs(place: st.delta_generator.DeltaGenerator, pairs: dict[str, str], head
 
 
 def _images(store: Store, run: RunRecord, say: Say) -> None:
-    pictures = artifacts.media(run.folder)
-    if not pictures:
+    pictures, texts = artifacts.media(run.folder), artifacts.media(run.folder, ".json")
+    if not pictures and not texts:
         st.info(say("no_images"))
         return
+    for name, steps in sorted(texts.items()):
+        with st.container(border=True):
+            step = _step(name, steps, say, "text")
+            for prompt, text in artifacts.read_texts(run.folder, steps[step]):
+                st.caption(plain(prompt))
+                st.code(text, language=None, wrap_lines=True)
     columns = st.columns(2)
     for i, (name, steps) in enumerate(sorted(pictures.items())):
         with columns[i % 2].container(border=True):
-            st.subheader(plain(name))
-            step = max(steps)
-            if len(steps) > 1:
-                label = say("image_step", name=plain(name))
-                step = st.select_slider(label, sorted(steps), value=step, key=f"step {name}")
+            step = _step(name, steps, say, "picture")
             image = artifacts.read_image(run.folder, steps[step])
             if image is None:
                 st.warning(say("image_refused", name=plain(steps[step]), most=artifacts.LARGEST_IMAGE_MB))
             else:
                 st.image(image, caption=f"{say('step')} {step}", alt=f"{plain(name)} {step}")
+
+
+def _step(name: str, steps: Iterable[int], say: Say, kind: str) -> int:
+    """The step that is chosen, the last one at first, under the name of a text or picture."""
+    st.subheader(plain(name))
+    order = sorted(steps)
+    if len(order) == 1:
+        return order[0]
+    label = say("image_step", name=plain(name))
+    return int(st.select_slider(label, order, value=order[-1], key=f"step {kind} {name}"))
 
 
 def _paths(store: Store, run: RunRecord, say: Say) -> None:

@@ -80,6 +80,9 @@ def train(words: list[str], options: Options, started: Callable[[str], None] | N
     if options.get("print_config"):
         return _printed(config, options)
     store = store_of(options)
+    from experiments.init_from import with_weights
+
+    config, used = with_weights(config, store)
     if options.get("dry_run"):
         from experiments.forecast import forecast
 
@@ -96,7 +99,9 @@ def train(words: list[str], options: Options, started: Callable[[str], None] | N
             return _launched(words, options)
     from experiments.run import run
 
-    return ended(run(config, store=store, label=label_of(options), say=say_of(options), started=started), options)
+    label = label_of(options)
+    label.tags |= used
+    return ended(run(config, store=store, label=label, say=say_of(options), started=started), options)
 
 
 def _printed(config: Config, options: Options) -> int:
@@ -134,8 +139,10 @@ def _check(words: list[str], options: Options) -> int:
 
     config = resolve(target, rest)
     from experiments.check import check
+    from experiments.init_from import with_weights
 
-    report = check(config, store_of(options))
+    store = store_of(options)
+    report = check(with_weights(config, store)[0], store)
     tell(options, report.plain(), report.lines())
     return report.exit_status
 

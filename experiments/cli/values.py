@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING
 
@@ -99,3 +100,14 @@ def seconds(options: Options, name: str) -> float | None:
         return None if text is None else float(text)
     except ValueError as error:
         raise ConfigError(f"--{name} {text}: must be a number of seconds") from error
+
+
+def real(options: Options, name: str) -> float:
+    """A finite number."""
+    try:
+        value = float(options[name])
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ConfigError(f"--{name} {options[name]}: must be a number")
+    return value

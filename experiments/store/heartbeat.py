@@ -62,9 +62,8 @@ def refuse_live(record: RunRecord) -> None:
     if record.status != "RUNNING" or not beat or is_dead(beat) or is_stale(beat):
         return
     if is_alive(beat):
-        raise ConfigError(
-            f"run {record.run_id[:8]} is running (process {beat['pid']}); stop it first: kill {beat['pid']}"
-        )
+        short = record.run_id[:8]
+        raise ConfigError(f"run {short} is running (process {beat['pid']}); stop it first: taolu stop {short}")
     raise ConfigError(
         f"run {record.run_id[:8]} is running on {beat.get('host')} (process {beat.get('pid')}), which was heard of "
         f"{max(time.time() - beat['time'], 0):.0f} s ago; stop it there, or wait until it was silent for a minute"

@@ -1,4 +1,4 @@
-"""Data parts: images in memory; order and noise are functions of the seed. Importing this imports nothing else."""
+"""Data parts: images in memory, text on disk; order and noise follow from the seed. Importing this imports nothing."""
 
 DATA: dict[str, str] = {
     "digits": "lightning_modules.data.digits:Digits",
@@ -6,5 +6,8 @@ DATA: dict[str, str] = {
     "mnist": "lightning_modules.data.hub:MNIST",
     "fashion_mnist": "lightning_modules.data.hub:FashionMNIST",
     "cifar10": "lightning_modules.data.hub:CIFAR10",
+    "gaussians": "lightning_modules.data.gaussians:Gaussians",
+    "pydoc": "lightning_modules.data.text:Pydoc",
+    "text": "lightning_modules.data.text:Text",
     "steps": "lightning_modules.data.steps:Steps",
 }

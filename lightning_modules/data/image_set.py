@@ -1,6 +1,7 @@
 """The data part that all image sets share: arrays in, two loaders out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -16,7 +17,7 @@ class ImageSet(pl.LightningDataModule):
 
     Attributes: `name`, `source`, `shape` (C, H, W), `n_classes`, `n_train`, `n_val`, `value_range`, and `digest`, which
     changes with whatever a model sees. A batch that grows needs a Trainer that asks for its loaders every epoch; a run
-    of taolu's has one.
+    of taolu's has one. `batches_per_step` batches of `batch_size` rows come as one where a training step takes several.
 
     Args:
         read: Reads the images; called once the settings are checked.
@@ -51,6 +52,7 @@ class ImageSet(pl.LightningDataModule):
         self.sampling: Sampling = checked_sampling(sampling)
         self.seed = seed
         self.growth = growth or Growth()
+        self.batches_per_step = 1
         check_batch_size(batch_size, None, "")
         self.growth.check(batch_size)
         view.check()
@@ -77,12 +79,18 @@ class ImageSet(pl.LightningDataModule):
                     f"data.batch_growth = {self.growth.factor}: needs a Trainer that asks for its loaders every epoch;"
                     " give it reload_dataloaders_every_n_epochs=1"
                 )
-        size = self.batch_size_at(epoch)
+            module = self.trainer.lightning_module
+            self.batches_per_step = batches_per_step(type(module), getattr(module, "hparams", {}))
+        size = self.batch_size_at(epoch) * self.batches_per_step
         return TensorLoader(self._train, size, sampling=self.sampling, seed=self.seed, limit=limit)
 
     def val_dataloader(self) -> TensorLoader:
         """Batches of every validation image once, in the order of their rows."""
         return TensorLoader(self._validation, self.batch_size, sampling=None)
+
+    def rows(self, part: Literal["train", "validation"]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images (N, C, H, W) and labels (N,) of a part, in the order of their rows; not to be written into."""
+        return self._train if part == "train" else self._validation
 
     def batch_size_at(self, epoch: int, n_processes: int | None = None) -> int:
         """Training images a process and step in that epoch, from 0: a function of the settings alone.
@@ -91,12 +99,20 @@ class ImageSet(pl.LightningDataModule):
             epoch: From 0.
             n_processes: That share the images; None = as many as there are now.
         """
-        return self.growth.batch_size(self.batch_size, epoch, self.n_train, n_processes or process()[1])
+        n_rows = self.n_train // self.batches_per_step
+        return self.growth.batch_size(self.batch_size, epoch, n_rows, n_processes or process()[1])
 
     def batches_in_epoch(self, epoch: int, n_processes: int | None = None) -> int:
         """Training batches of that epoch on each process; ValueError where there is none. Arguments as above."""
         n_processes = n_processes or process()[1]
-        return whole_batches(self.n_train, self.batch_size_at(epoch, n_processes), n_processes)
+        size = self.batch_size_at(epoch, n_processes)
+        if self.batches_per_step > 1 and size * self.batches_per_step * n_processes > self.n_train:
+            raise ValueError(
+                f"data.batch_size = {size}: a step takes {self.batches_per_step} such batches on each of {n_processes}"
+                f" processes, more than the {self.n_train} training rows; use at most"
+                f" {self.n_train // (self.batches_per_step * n_processes)}"
+            )
+        return whole_batches(self.n_train, size * self.batches_per_step, n_processes)
 
     def _hold(self, train: ImagePart, validation: ImagePart, view: View) -> None:
         if train.pixels != validation.pixels:
@@ -118,3 +134,14 @@ class ImageSet(pl.LightningDataModule):
         self.n_classes = int(max(train.labels.max(), validation.labels.max())) + 1
         self.value_range = RANGES[view.pixels]
         self.digest = digest(train, validation, view)
+
+
+def batches_per_step(kind: type[Any], settings: Mapping[str, Any]) -> int:
+    """How many of the data's batches a training step of a module takes at once.
+
+    Args:
+        kind: The module's class. Its attribute `batches_per_step`, if any, names the setting that says how many.
+        settings: The module's.
+    """
+    name = getattr(kind, "batches_per_step", None)
+    return max(1, int(settings[name])) if name else 1

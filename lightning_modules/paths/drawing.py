@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_modules.grids import tile
+from lightning_modules.grids import paint, tile
 from lightning_modules.paths.landscapes import DIVERGED, Landscape
 
 WIDTH, HEIGHT = 480, 360
@@ -37,16 +37,16 @@ def draw_path(landscape: Landscape, path: Line, ode: Line) -> Tensor:
     picture = _shaded(landscape)
     minima = torch.tensor(landscape.minima, dtype=torch.float64)
     for minimum in minima:
-        _paint(picture, _along(_pixels(landscape, (torch.tensor([0, end]), minimum.expand(2, -1)), end)), 1.5, MINIMUM)
+        paint(picture, _along(_pixels(landscape, (torch.tensor([0, end]), minimum.expand(2, -1)), end)), 1.5, MINIMUM)
     if landscape.dim == 2:
-        _paint(picture, _pixels(landscape, (torch.zeros(len(minima)), minima), end), 8, MINIMUM)
+        paint(picture, _pixels(landscape, (torch.zeros(len(minima)), minima), end), 8, MINIMUM)
     for line, radius, colour in ((ode, 3.0, ODE), (path, 2.0, PATH)):
         corners = _pixels(landscape, line, end)
-        _paint(picture, _along(corners), radius, colour)
-        _paint(picture, corners[[0, -1]], 7, colour)
+        paint(picture, _along(corners), radius, colour)
+        paint(picture, corners[[0, -1]], 7, colour)
     dots = _pixels(landscape, path, end)
     if len(dots) < WIDTH:  # each step where they can be told apart
-        _paint(picture, dots, 4, PATH)
+        paint(picture, dots, 4, PATH)
     return F.avg_pool2d(picture, SHARP)
 
 
@@ -107,14 +107,3 @@ def _along(corners: Tensor) -> Tensor:
     firsts = lengths.cumsum(0) - lengths
     share = (torch.arange(len(starts)) - firsts[starts]) / lengths[starts]
     return torch.lerp(corners[starts], corners[starts + 1], share[:, None].to(corners.dtype))
-
-
-def _paint(picture: Tensor, centres: Tensor, radius: float, colour: tuple[float, float, float]) -> None:
-    """Discs of one colour, in place."""
-    reach = torch.arange(-int(radius), int(radius) + 1)
-    disc = torch.cartesian_prod(reach, reach)
-    disc = disc[disc.square().sum(-1) <= radius * radius]
-    places = (centres.round().long()[:, None] + disc).flatten(0, 1)
-    size = torch.tensor(picture.shape[1:])
-    places = places[((places >= 0) & (places < size)).all(-1)]
-    picture[:, places[:, 0], places[:, 1]] = torch.tensor(colour)[:, None]

@@ -7,11 +7,26 @@ or the means of the pixels. The sizes are those of the programs that accompany k
 
 import math
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 CNN_FILTERS = (32, 64)
 CNN_DENSE = 16
 CNN_SMALLEST = 8  # two halvings leave 2 x 2
+
+
+def encoder(network: str, shape: tuple[int, int, int], latent_dim: int, hidden_dim: int) -> nn.Sequential:
+    """The encoder of that name: mlp, cnn or linear."""
+    if network == "mlp":
+        return mlp_encoder(shape, latent_dim, hidden_dim)
+    return (cnn_encoder if network == "cnn" else linear_encoder)(shape, latent_dim)
+
+
+def decoder(network: str, shape: tuple[int, int, int], latent_dim: int, hidden_dim: int) -> nn.Sequential:
+    """The decoder of that name: mlp, cnn or linear."""
+    if network == "mlp":
+        return mlp_decoder(shape, latent_dim, hidden_dim)
+    return (cnn_decoder if network == "cnn" else linear_decoder)(shape, latent_dim)
 
 
 def mlp_encoder(shape: tuple[int, int, int], latent_dim: int, hidden_dim: int) -> nn.Sequential:
@@ -62,6 +77,58 @@ def cnn_decoder(shape: tuple[int, int, int], latent_dim: int) -> nn.Sequential:
         nn.ReLU(),
         nn.Conv2d(first, shape[0], 3, padding=1),
     )
+
+
+class ScaledMeans(nn.Module):
+    """The means of a code (B, 2 D) brought to a given spread over the batch, its log-variances as they are.
+
+    Args:
+        latent_dim: D.
+        scale: Standard deviation of each mean over the batch; where they centre is learnt.
+
+    Source: Zhu et al. 2020 ("BN-VAE").
+    """
+
+    def __init__(self, latent_dim: int, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.norm = nn.BatchNorm1d(latent_dim, affine=False)
+        self.shift = nn.Parameter(torch.zeros(latent_dim))
+
+    def forward(self, code: Tensor) -> Tensor:
+        """The code with its means normalised, scaled and shifted."""
+        mean, log_var = code.chunk(2, 1)
+        return torch.cat([self.norm(mean) * self.scale + self.shift, log_var], 1)
+
+
+class SameVariances(nn.Module):
+    """Log-variances beside the means, (B, D) to (B, 2 D): parameters, the same for every image.
+
+    Args:
+        latent_dim: D.
+    """
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.log_var = nn.Parameter(torch.zeros(latent_dim))
+
+    def forward(self, mean: Tensor) -> Tensor:
+        """The means, and the log-variances after them."""
+        return torch.cat([mean, self.log_var.expand_as(mean)], 1)
+
+
+def linear_encoder(shape: tuple[int, int, int], latent_dim: int) -> nn.Sequential:
+    """P - D means - the same D variances for every image: the exact posterior of a linear decoder has no other form.
+
+    With `linear_decoder` and Gaussian pixels it is probabilistic PCA (Tipping & Bishop 1999): at the optimum the ELBO
+    is the likelihood itself (Lucas et al. 2019).
+    """
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), latent_dim), SameVariances(latent_dim))
+
+
+def linear_decoder(shape: tuple[int, int, int], latent_dim: int) -> nn.Sequential:
+    """D - P."""
+    return nn.Sequential(nn.Linear(latent_dim, math.prod(shape)), nn.Unflatten(1, shape))
 
 
 def halvings(shape: tuple[int, int, int]) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -47,6 +47,17 @@ def test_pictures_are_found_by_name_and_step(folder: Path) -> None:
     assert artifacts.media(folder) == {"samples": found}
 
 
+def test_texts_are_prompts_with_what_became_of_them(folder: Path) -> None:
+    write_text(folder / "media" / "samples" / "00000007.json", '[{"prompt": "双十", "text": "一。\\n"}]')
+    write_text(folder / "media" / "samples" / "00000009.json", '{"prompt": 1}')
+    assert artifacts.media(folder, ".json") == {
+        "samples": {7: "media/samples/00000007.json", 9: "media/samples/00000009.json"}
+    }
+    assert artifacts.read_texts(folder, "media/samples/00000007.json") == [("双十", "一。\n")]
+    assert artifacts.read_texts(folder, "media/samples/00000009.json") == []
+    assert artifacts.read_texts(folder, "../secret.txt") == []
+
+
 def test_a_small_picture_is_enlarged_by_a_whole_factor(folder: Path) -> None:
     (folder / "a.png").write_bytes(png(0))
     image = artifacts.read_image(folder, "a.png")

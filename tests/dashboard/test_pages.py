@@ -199,6 +199,8 @@ def test_hostile_content_is_shown_as_text(writer: Writer) -> None:
     writer.file(run_id, "traceback.txt", bad)
     writer.file(run_id, "model.pkl", b"\x80\x04cos\nsystem\n.")
     writer.file(run_id, "media/x/00000001.png", "<svg onload='alert(1)'/>")
+    for step in (1, 2):
+        writer.file(run_id, f"media/x/0000000{step}.json", json.dumps([{"prompt": bad, "text": bad}]))
     (folder / "console.log").symlink_to("/etc/passwd")
     (folder / "media" / "out").symlink_to("/etc")
     for tab in TABS:

@@ -2,8 +2,9 @@
 
 import math
 
+import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import Bernoulli, Normal, kl_divergence
@@ -11,10 +12,16 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 from lightning_modules.vae.losses import (
     active_units,
     bernoulli_nll,
+    bernoulli_nlls,
     gaussian_kl,
+    gaussian_log_density,
     gaussian_nll,
+    gaussian_nlls,
     latent_moments,
+    log_mean_exp,
     one_sample_kl,
+    optimal_log_sigma,
+    score_function,
 )
 
 
@@ -88,6 +95,66 @@ def test_gaussian_nll_is_least_where_sigma_is_the_root_mean_square_error() -> No
     gaussian_nll(torch.zeros_like(x), x, log_sigma).sum().backward()  # type: ignore[no-untyped-call]
     assert log_sigma.grad is not None
     assert abs(log_sigma.grad.item()) < 1e-12
+
+
+@settings(max_examples=40, deadline=None)
+@given(tensors(3, 2), tensors(3, 2), tensors(3, 2))
+def test_gaussian_log_density_matches_torch_distributions(z: Tensor, mean: Tensor, log_var: Tensor) -> None:
+    theirs = Normal(mean, (0.5 * log_var).exp()).log_prob(z).sum(1)  # type: ignore[no-untyped-call]
+    assert_same(gaussian_log_density(z, mean, log_var), theirs)
+
+
+@settings(max_examples=40, deadline=None)
+@given(tensors(2, 3, 1, 2, 2), tensors(2, 1, 2, 2, low=0, high=1), tensors(low=-2, high=2))
+def test_draws_are_compared_as_one_image_after_another(pixels: Tensor, x: Tensor, log_sigma: Tensor) -> None:
+    assert_same(bernoulli_nlls(pixels, x), torch.stack([bernoulli_nll(pixels[:, i], x) for i in range(3)], 1))
+    one_by_one = torch.stack([gaussian_nll(pixels[:, i], x, log_sigma) for i in range(3)], 1)
+    assert_same(gaussian_nlls(pixels, x, log_sigma), one_by_one)
+
+
+@settings(max_examples=40, deadline=None)
+@given(tensors(1, 3, 1, 2, 2), tensors(2, 1, 2, 2, low=0, high=1), tensors(low=-2, high=2))
+def test_draws_all_images_share_are_compared_with_each(pixels: Tensor, x: Tensor, log_sigma: Tensor) -> None:
+    own = pixels.expand(2, -1, -1, -1, -1)
+    assert_same(bernoulli_nlls(pixels, x), bernoulli_nlls(own, x))
+    assert_same(gaussian_nlls(pixels, x, log_sigma), gaussian_nlls(own, x, log_sigma))
+
+
+def test_products_over_pixels_stay_in_float32_under_bfloat16() -> None:
+    logits, x = torch.randn(2, 3, 1, 28, 28), torch.rand(2, 1, 28, 28)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = bernoulli_nlls(logits, x)
+    assert torch.equal(mixed, bernoulli_nlls(logits, x))
+
+
+@settings(max_examples=40, deadline=None)
+@given(tensors(3, 4, low=-300, high=300))
+def test_the_bound_of_many_draws_is_no_smaller_than_the_mean_of_single_ones(log_weights: Tensor) -> None:
+    bound = log_mean_exp(log_weights)
+    assert (bound >= log_weights.mean(1) - 1e-9).all()  # Jensen
+    assert (bound <= log_weights.amax(1) + 1e-9).all()
+
+
+def test_the_optimal_sigma_has_the_gradient_of_the_log_of_the_mean_squared_error() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, x_mean = (torch.randn(5, 1, 4, 4, dtype=torch.float64, generator=generator) for _ in range(2))
+    x_mean.requires_grad_()
+    loss = gaussian_nll(x_mean, x, optimal_log_sigma(x_mean, x)).mean()
+    profiled = 8 * (x - x_mean).square().mean().log()  # P/2 ln MSE, P = 16
+    (ours,), (theirs,) = torch.autograd.grad(loss, x_mean), torch.autograd.grad(profiled, x_mean)
+    assert_same(ours, theirs)
+
+
+def test_the_score_function_gradient_is_the_reparameterised_one_on_average() -> None:
+    n = 200_000
+    mean, log_var = torch.tensor([[0.5]], requires_grad=True), torch.tensor([[-1.0]], requires_grad=True)
+    epsilon = torch.randn(n, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    z = mean + epsilon * (0.5 * log_var).exp()
+    exact = torch.autograd.grad(mean.square() + log_var.exp(), (mean, log_var))  # of E[z^2]
+    still = z.detach()
+    score = score_function(still.square().squeeze(1), gaussian_log_density(still, mean.expand(n, 1), log_var))
+    found = torch.autograd.grad(score.mean(), (mean, log_var))
+    assert [g.item() for g in found] == pytest.approx([g.item() for g in exact], abs=0.02)  # 5 standard errors
 
 
 @given(tensors(6, 3), st.integers(1, 5))

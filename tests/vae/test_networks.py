@@ -4,7 +4,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_modules.vae.networks import cnn_decoder, cnn_encoder, mlp_decoder, mlp_encoder
+from lightning_modules.vae.networks import (
+    ScaledMeans,
+    cnn_decoder,
+    cnn_encoder,
+    linear_decoder,
+    linear_encoder,
+    mlp_decoder,
+    mlp_encoder,
+)
 
 
 @settings(max_examples=20, deadline=None)
@@ -32,3 +40,19 @@ def test_mlp_has_one_hidden_layer_on_each_side() -> None:
     assert [tuple(p.shape) for p in encoder.parameters() if p.ndim > 1] == [(256, 784), (4, 256)]
     assert [tuple(p.shape) for p in decoder.parameters() if p.ndim > 1] == [(256, 2), (784, 256)]
     assert decoder(encoder(torch.zeros(5, 1, 28, 28))[:, :2]).shape == (5, 1, 28, 28)
+
+
+def test_linear_networks_are_one_linear_map_on_each_side() -> None:
+    encoder, decoder = linear_encoder((3, 4, 5), 2), linear_decoder((3, 4, 5), 2)
+    assert [tuple(p.shape) for p in encoder.parameters()] == [(2, 60), (2,), (2,)]
+    assert [tuple(p.shape) for p in decoder.parameters()] == [(60, 2), (60,)]
+    code = encoder(torch.randn(7, 3, 4, 5))
+    assert code.shape == (7, 4)
+    assert (code[:, 2:] == code[0, 2:]).all()  # the same variances for every image
+
+
+def test_scaled_means_have_the_scale_over_a_batch_and_keep_the_variances() -> None:
+    code = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)) * 9 + 4
+    scaled = ScaledMeans(3, 0.6)(code)
+    torch.testing.assert_close(scaled[:, :3].std(0, correction=0), torch.full((3,), 0.6))
+    assert torch.equal(scaled[:, 3:], code[:, 3:])
