@@ -23,6 +23,8 @@ Effort = Literal["quick", "full"]
 ARTICLES: dict[int, tuple[str, ...]] = {
     5655: ("experiments.claims.sgd:CLAIMS",),
     6234: ("experiments.claims.adaptive:CLAIMS",),
+    5383: ("experiments.claims.vae:CLAIMS",),
+    6051: ("experiments.claims.lipschitz:CLAIMS",),
 }
 # Laws known to be false, to see the verdict "fails" at work; run by id only.
 PLANTED = "experiments.claims.planted:CLAIMS"

@@ -37,7 +37,7 @@ def taolu_claims(store: Store, *words: str) -> int:
 def test_an_empty_store_lists_every_question_and_claim(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert taolu_claims(store, "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    assert len(found["questions"]) == 13
+    assert len(found["questions"]) == 14
     assert {row["verdict"] for row in found["claims"]} == {"not run"}
     assert [row["id"] for row in found["claims"]] == [claim.id for claim in all_claims()]
     assert found["questions"][-1]["answer_zh"] == "尚无命题。"

@@ -102,12 +102,12 @@ def test_closed_form_loss_of_the_linear_vae_is_the_mean_over_draws() -> None:
 
 def test_a_linear_vae_at_its_optimum_has_the_likelihood_of_probabilistic_pca() -> None:
     C, variance = covariance(), 0.1
-    W, V, s = fit_linear(variance, torch.Generator().manual_seed(0))
+    W, V, s = fit_linear(variance, 0)
     values = torch.linalg.eigvalsh(C)
-    torch.testing.assert_close(s, variance / values[-D:].flip(0), rtol=1e-3, atol=0)
+    torch.testing.assert_close(s.sort().values, variance / values[-D:].flip(0), rtol=1e-3, atol=0)
     model_covariance = W @ W.T + variance * torch.eye(64, dtype=F64)
     exact = (torch.logdet(model_covariance) + torch.trace(torch.linalg.solve(model_covariance, C))) / 2
-    bound = min(float(linear_loss(C, W, V, order.log(), variance)) for order in (s, s.flip(0)))
+    bound = float(linear_loss(C, W, V, s.log(), variance))
     assert bound + 32 * math.log(variance) == pytest.approx(float(exact), abs=1e-3)
 
 
