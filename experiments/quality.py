@@ -182,11 +182,8 @@ class Judging(pl.Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """At an epoch's last validation, where the values can still decide which checkpoint is the best."""
-        if trainer.state.fn != "fit":
+        if trainer.state.fn != "fit" or (not trainer.sanity_checking and self._is_due(trainer) and _ends(trainer)):
             self._judge(trainer, pl_module)
-        elif not trainer.sanity_checking and self._is_due(trainer):
-            if trainer.should_stop or trainer.fit_loop.epoch_loop._num_ready_batches_reached():
-                self._judge(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Where no validation was due at the epoch's end, or one has just stopped the run."""
@@ -208,6 +205,11 @@ class Judging(pl.Callback):
             values["time/quality_seconds"] = time.perf_counter() - started
         values = trainer.strategy.broadcast(values)
         module.log_dict(values, sync_dist=trainer.world_size > 1)  # the same on every rank
+
+
+def _ends(trainer: pl.Trainer) -> bool:
+    """Whether no batch of this epoch is left."""
+    return bool(trainer.should_stop or trainer.fit_loop.epoch_loop._num_ready_batches_reached())
 
 
 @contextmanager

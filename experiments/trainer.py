@@ -61,7 +61,7 @@ class Quality:
         n_samples: generated images, and as many held-out ones, or all of them where they are fewer.
         kid_subset: size of the disjoint subsets that kid is averaged over; null = all images at once.
         nll_samples: draws of z for an image, for nll.
-        nll_images: held-out images whose nll is estimated, at most.
+        nll_images: held-out images whose nll is estimated, at most; a CNN on 28x28 takes 0.7 CPU-ms a draw.
         extractor: whose features; null = a small classifier trained once on the same data and kept in the store; or
             FILE.pt (TorchScript) or FILE.py:Class, a module that maps images (B, C, H, W) to features (B, D), or to
             a pair (features, logits).
@@ -71,7 +71,7 @@ class Quality:
     n_samples: int = 5000
     kid_subset: int | None = None
     nll_samples: int = 100
-    nll_images: int = 1000
+    nll_images: int = 250
     extractor: str | None = None
 
     def check(self) -> None:

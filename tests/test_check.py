@@ -22,6 +22,7 @@ from experiments.resume import resume
 from experiments.run import run
 from experiments.store.location import Store, locate
 from experiments.store.read import read_run, runs_table
+from tests.gpt2.small import inputs
 
 HERE = Path(__file__).parent
 BROKEN = HERE / "broken_net.py"
@@ -229,7 +230,8 @@ def test_divergence_is_a_rise_out_of_the_noise_that_stays(losses: list[float], i
 @pytest.mark.parametrize("name", experiment_names())
 def test_a_shipped_config_is_checked_within_ten_cpu_seconds_and_sound(name: str, tmp_path: Path) -> None:
     before = os.times()
-    command = [sys.executable, "-m", "experiments", "check", name, "--store", str(tmp_path / "mlruns")]
+    given = [f"--{key}={json.dumps(value)}" for key, value in inputs(name, tmp_path).items()]
+    command = [sys.executable, "-m", "experiments", "check", name, "--store", str(tmp_path / "mlruns"), *given]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     after = os.times()
     assert after.children_user + after.children_system - before.children_user - before.children_system <= 10

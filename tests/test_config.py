@@ -13,6 +13,7 @@ from experiments.config import CONFIGS, Config, describe, experiment_names, read
 from experiments.errors import ConfigError
 from experiments.run import run
 from experiments.store.location import Store
+from tests.gpt2.small import inputs
 from tests.test_cli import NET
 
 TWO = f"{Path(__file__).parent / 'user_net.py'}:TwoNets"
@@ -272,7 +273,7 @@ def test_a_shipped_config_is_short_and_says_why_how_and_what_to_see(name: str) -
 
 
 @pytest.mark.parametrize("name", experiment_names())
-def test_a_shipped_config_runs_for_two_steps(store: Store, name: str) -> None:
-    result = run(resolve(name, overrides={"trainer.max_steps": 2}), store=store)
+def test_a_shipped_config_runs_for_two_steps(store: Store, name: str, tmp_path: Path) -> None:
+    result = run(resolve(name, overrides={"trainer.max_steps": 2, **inputs(name, tmp_path)}), store=store)
     assert result.status == "FINISHED"
     assert yaml.safe_load((result.folder / "config.yaml").read_text())["name"] == name

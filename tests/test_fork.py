@@ -29,7 +29,13 @@ from lightning_modules.data.sampling import epoch_order
 HERE = Path(__file__).parent
 NET, OWN, DROPOUT, EPOCH_END = "fork_net:ForkNet", "fork_net:OwnRates", "dropout_net:DropoutNet", "broken_net:EpochEnd"
 BATCHES = 5  # of 256 rows in an epoch of digits
-SETTINGS = {"data.batch_size": 256, "trainer.max_epochs": 3, "trainer.quality_every": 99, "threads": 1}
+SETTINGS = {
+    "data.batch_size": 256,
+    "trainer.max_epochs": 3,
+    "trainer.quality_every": 99,
+    "trainer.quality.metrics": [],
+    "threads": 1,
+}
 MOMENTUM = {"optimizer": "momentum", "optimizer.lr": 0.1, "optimizer.beta": 0.9}
 SLOW = pytest.mark.slow
 MADE: dict[tuple[Any, ...], Result] = {}

@@ -140,7 +140,7 @@ def test_a_run_is_judged_once_at_its_end_and_says_by_what(store: Store, judged: 
         "val/nll": [9],
         "val/elbo": [4, 9],
     }
-    assert (judged.metrics["val/n_real"], judged.metrics["val/n_fake"], judged.metrics["val/n_nll"]) == (360, 360, 360)
+    assert (judged.metrics["val/n_real"], judged.metrics["val/n_fake"], judged.metrics["val/n_nll"]) == (360, 360, 250)
     assert "time/quality_seconds" in judged.metrics
     record = read_run(store, judged.run_id)
     facts = json.loads(record.tags["taolu.extractor"])
@@ -150,7 +150,7 @@ def test_a_run_is_judged_once_at_its_end_and_says_by_what(store: Store, judged: 
 
 
 def test_the_likelihood_is_the_modules_own(store: Store, judged: Result) -> None:
-    x, y = Digits().rows("validation")
+    x, y = (rows[:250] for rows in Digits().rows("validation"))
     module: Any = taolu.load(judged.run_id, checkpoint="last", store=str(store.folder))
     found = module.nll((x, y), 100, seed=0)
     assert judged.metrics["val/nll"] == pytest.approx(float(found.nll.mean()), rel=1e-6)

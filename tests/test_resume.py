@@ -30,6 +30,7 @@ def start(store: Store, options: dict[str, Any] | None = None, target: str = NET
         "data.batch_size": 256,
         "trainer.max_epochs": EPOCHS,
         "trainer.quality_every": 99,
+        "trainer.quality.metrics": [],
         "threads": 1,
         **(options or {}),
     }

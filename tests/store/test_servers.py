@@ -102,7 +102,7 @@ def mlflow_server(template_database: Path, tmp_path_factory: pytest.TempPathFact
 
 
 def a_run_and_its_resumption_behave_as_in_a_folder(store: Store) -> str:
-    options = {"data.batch_size": 256, "trainer.max_epochs": 1, "trainer.quality_every": 9, "threads": 1}
+    options = {"data.batch_size": 256, "trainer.max_epochs": 1, "trainer.quality.metrics": [], "threads": 1}
     result = run(resolve("vae", overrides=options), store=store)
     resume(result.run_id, overrides={"trainer.max_epochs": 2}, store=store)
     record = read_run(store, find_run(store, "last:vae"))
