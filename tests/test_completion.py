@@ -46,7 +46,7 @@ def test_options_are_those_of_the_verb_and_of_the_experiment() -> None:
 def test_values_are_completed_where_there_are_few() -> None:
     assert complete(["run", "vae", "--data", "c"]) == ["cifar10"]
     assert complete(["run", "vae", "--optimizer", "torch.S"]) == ["torch.SGD"]
-    assert complete(["run", "vae", "--model.network", ""]) == ["mlp", "cnn"]
+    assert complete(["run", "vae", "--model.network", ""]) == ["mlp", "cnn", "linear"]
     assert complete(["run", "vae", "--trainer.compile", "t"]) == ["true"]
     assert complete(["run", "vae", "--trainer.early_stopping.mode", ""]) == ["min", "max"]
 
@@ -69,7 +69,7 @@ def test_the_queue_takes_what_run_takes() -> None:
     assert complete(["queue", ""]) == ["add", "ls", "rm"]
     assert complete(["queue", "add", "v"]) == ["vae"]
     assert complete(["queue", "add", "vae", "--data", "c"]) == ["cifar10"]
-    assert complete(["queue", "add", "vae", "--model.network", ""]) == ["mlp", "cnn"]
+    assert complete(["queue", "add", "vae", "--model.network", ""]) == ["mlp", "cnn", "linear"]
 
 
 def test_where_a_file_or_number_is_wanted_nothing_is_offered() -> None:
