@@ -1,4 +1,4 @@
-"""`taolu generate`: texts continued by the model of a run, a checkpoint or a folder."""
+"""`taolu generate`: texts continued by the model of a run, a checkpoint or a folder; and its export."""
 
 from __future__ import annotations
 
@@ -17,10 +17,18 @@ from experiments.errors import ConfigError
 from experiments.load import checkpoint_file, refuse_without_model
 from experiments.store.location import Store
 from experiments.store.read import find_run, read_run
+from lightning_modules.checkpoints.folder import new_folder
 from lightning_modules.data.text_tokenizers import Tokenizer, load_tokenizer
 from lightning_modules.gpt2.generate import Choice, Length, cache_bytes, forbidden_of, generate, stream
 from lightning_modules.gpt2.sampling import Truncation
-from lightning_modules.gpt2.sources import from_folder, network_of, read_checkpoint, tokenizer_of
+from lightning_modules.gpt2.sources import (
+    TOKENIZER,
+    from_folder,
+    network_of,
+    read_checkpoint,
+    save_network,
+    tokenizer_of,
+)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -183,24 +191,49 @@ def open_speaker(source: str, store: Store, checkpoint: str = "best", dtype: str
     """
     if dtype not in DTYPES:
         raise ConfigError(f"--dtype {dtype}: must be one of {', '.join(DTYPES)}")
-    try:
-        if Path(source).expanduser().is_dir():
-            network, tokenizer = from_folder(source, {}, DTYPES[dtype]), load_tokenizer(Path(source).expanduser())
-        elif "/" in source and not source.endswith(".ckpt"):
-            raise ValueError("no such folder; give one in transformers' format, a checkpoint, or a run")
-        else:
-            state = read_checkpoint(_checkpoint(source, store, checkpoint))
-            if "tokenizer" not in state:
-                raise ValueError("its data had no tokenizer, so it cannot read a prompt")
-            network, tokenizer = network_of(state, {}), tokenizer_of(state["tokenizer"])
-    except ConfigError:
-        raise
-    except ValueError as error:
-        raise ConfigError(f"{source}: {error}") from error
+    network, tokenizer = open_model(source, store, checkpoint, dtype)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     moved: nn.Module = network
     moved.to(device, DTYPES[dtype]).eval()
     return Speaker(network, tokenizer)
+
+
+def open_model(source: str, store: Store, checkpoint: str, dtype: str) -> tuple[PreTrainedModel, Tokenizer]:
+    """As `open_speaker`, on the CPU."""
+    folder = Path(source).expanduser()
+    try:
+        if folder.is_dir():
+            return from_folder(source, {}, DTYPES[dtype]), load_tokenizer(folder)
+        if "/" in source and not source.endswith(".ckpt"):
+            raise ValueError("no such folder; give one in transformers' format, a checkpoint, or a run")
+        state = read_checkpoint(_checkpoint(source, store, checkpoint))
+        if TOKENIZER not in state:
+            raise ValueError("its data had no tokenizer, so it cannot read a prompt")
+        return network_of(state, {}), tokenizer_of(state[TOKENIZER])
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{source}: {error}") from error
+
+
+def export(source: str, out: Path, store: Store, checkpoint: str = "best") -> int:
+    """Writes the folder `out`, which transformers, `generate` and `model.init_from` open; its parameters.
+
+    Args:
+        source: A checkpoint file or a run's handle.
+        out: A folder that is not there yet, or empty.
+        store: Of the runs.
+        checkpoint: best or last, of a run.
+
+    Raises ConfigError where there is no such model, or `out` cannot be written.
+    """
+    network, tokenizer = open_model(source, store, checkpoint, "float32")
+    try:
+        with new_folder(out) as folder:
+            save_network(network, tokenizer, folder)
+    except (ValueError, OSError) as error:
+        raise ConfigError(str(error)) from error
+    return int(network.num_parameters())
 
 
 def preset(name: str) -> Request:

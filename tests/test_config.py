@@ -238,7 +238,7 @@ def test_what_is_wrong_with_a_users_file_is_named(tmp_path: Path, text: str, nam
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("vea", r"unknown experiment 'vea' \(did you mean 'vae'\?\); allowed: .*paths, .*vae, .*FILE.yaml, FILE.py:Class"),
+        ("vea", r"unknown experiment 'vea' \(did you mean 'vae'\?\); allowed: .*paths, .*vae, .*FILE.py:Class"),
         ("", "unknown experiment ''"),
         ("nosuch.py:Net", r"no file .*nosuch\.py; give the path of a Python file"),
         ("net.py", "'net.py': say which class of it, as in net.py:MyModule"),

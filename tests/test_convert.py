@@ -70,9 +70,9 @@ def test_inspect_lists_every_variable(public: Path, capsys: pytest.CaptureFixtur
     ("words", "message"),
     [
         ([], "say what: taolu convert gpt2-ml|inspect"),
-        (["gpt2ml", "model.ckpt"], "unknown task 'gpt2ml' (did you mean 'gpt2-ml'?); allowed: gpt2-ml, inspect"),
+        (["gpt2ml", "model.ckpt"], "unknown task 'gpt2ml' (did you mean 'gpt2-ml'?); allowed: export, gpt2-ml"),
         (["inspect"], "give one PREFIX, the checkpoint's path without .index; found nothing"),
-        (["inspect", "model.ckpt", "--out", "zh"], "--out: belongs to convert gpt2-ml, not to convert inspect"),
+        (["inspect", "model.ckpt", "--out", "zh"], "convert gpt2-ml, convert export, not to convert inspect"),
         (
             ["gpt2-ml", "model.ckpt", "--out", "zh"],
             "needed: taolu convert gpt2-ml PREFIX --config config.json --out DIR",

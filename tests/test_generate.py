@@ -16,10 +16,10 @@ from experiments.generate import PRESETS, Request, Speaker, open_speaker
 from experiments.init_from import with_weights
 from experiments.run import Result, run
 from experiments.store.location import Store
-from experiments.store.read import read_run
 from lightning_modules.data.text_tokenizers import Bytes
 from lightning_modules.data.wordpiece import WordPiece
 from lightning_modules.gpt2.sampling import Truncation
+from tests.conftest import Writer
 from tests.gpt2.small import network
 
 SMALL = {"model.n_layers": 1, "model.width": 16, "model.n_heads": 2, "threads": 1, "trainer.accelerator": "cpu"}
@@ -83,22 +83,30 @@ def test_lines_that_are_typed_are_continued(
     assert "taolu: the prompt has 50 tokens, the model 40 positions; give at most 39" in err
 
 
-def test_a_run_speaks_with_the_tokenizer_of_its_data(trained: Result, store: Store) -> None:
+def test_a_run_and_its_export_speak_with_the_tokenizer_of_its_data(
+    trained: Result, store: Store, tmp_path: Path
+) -> None:
     assert trained.error == ""
     assert {"val/loss", "val/perplexity", "val/bits_per_byte"} <= trained.metrics.keys()
     spoken = open_speaker(trained.run_id[:8], store).speak(Request(("abc",), max_length=4))
     assert set(str(spoken.rows[0]["text"])) <= {*"abcdefgh ", "\ufffd"}
+    assert main(["convert", "export", trained.run_id[:8], "--out", str(tmp_path / "out"), "--store", store.url]) == 0
+    assert open_speaker(str(tmp_path / "out"), store).speak(Request(("abc",), max_length=4)).rows == spoken.rows
     media = trained.folder / "media" / "samples"
     rows = json.loads(next(media.iterdir()).read_text())
     assert {*rows[0]} == {"prompt", "text"}
 
 
-def test_a_run_begins_from_another_by_name(trained: Result, store: Store, tmp_path: Path) -> None:
-    settings = {**SMALL, "model.init_from": f"run:{trained.run_id[:8]}", "data.path": str(tmp_path / "letters.txt")}
-    config, tags = with_weights(resolve("gpt2_zh", overrides=settings), store)
-    assert config.values["model"]["init_from"] == str(trained.folder / "checkpoints" / "best.ckpt")
-    assert tags == {"taolu.uses": trained.run_id}
-    assert read_run(store, trained.run_id).status == "FINISHED"
+def test_a_run_begins_from_another_by_name(writer: Writer) -> None:
+    run_id = writer.run("base", tags={"taolu.kind": "run"})
+    config = resolve("gpt2_zh", overrides={"model.init_from": "run:base"})
+    with pytest.raises(ValueError, match=r"model.init_from = run:base: run \w{8} has no checkpoint; name another"):
+        with_weights(config, writer.store)
+    file = writer.file(run_id, "checkpoints/best.ckpt", "")
+    begun, tags = with_weights(config, writer.store)
+    assert (begun.values["model"]["init_from"], tags) == (str(file), {"taolu.uses": run_id})
+    other = resolve("gpt2_zh")
+    assert with_weights(other, writer.store) == (other, {})
 
 
 def test_the_preset_is_the_article_s() -> None:
@@ -141,7 +149,7 @@ def test_what_cannot_be_continued_is_refused(
     [
         ("no/such", "no/such: no such folder; give one in transformers' format"),
         ("no.ckpt", "no.ckpt: no such file"),
-        ("nobody", "nobody"),
+        ("nobody", "holds no run yet"),
     ],
 )
 def test_a_model_that_is_not_there_is_refused(

@@ -153,11 +153,12 @@ def _find(words: list[str], options: Options) -> int:
 
     config = resolve(target, rest)
     from experiments.find import check_out, find, write_space
+    from experiments.init_from import with_weights
 
     out = Path(options["out"]).expanduser() if "out" in options else None
     if out:
         check_out(out)
-    finding = find(config)
+    finding = find(with_weights(config, store_of(options))[0])
     tell(options, finding.plain(), finding.lines())
     if out:
         write_space(finding, config, target, out)

@@ -73,7 +73,7 @@ OPTIONS: dict[str, tuple[str, str]] = {
     "from": ("last|best|STEP", "the checkpoint it begins from: last, best, or the steps after which one was saved"),
     "reset": ("optimizer|schedule|data *", "a part of the state that begins anew"),
     "against": ("parent", "the effect of the change: pairs of runs over the same batches, with and without it"),
-    "checkpoint": ("best|last", "the weights that are evaluated; default best"),
+    "checkpoint": ("best|last", "the weights that are used; default best"),
     "metrics": ("NAME,NAME *", "the metrics that are kept; default all"),
     "prompt": ("TEXT *", "the beginning of a text"),
     "preset": ("7292", "settings and prompts of kexue.fm/archives/7292: top_k 5, 128 to 256 tokens, ended by a 。"),

@@ -6,11 +6,11 @@ B blocks a batch, T tokens a block, V vocabulary, K classes. Batches are those o
 import math
 from collections.abc import Mapping
 from inspect import signature
-from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins import MixedPrecision
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,18 +19,17 @@ from transformers import PreTrainedModel
 from lightning_modules.data.sampling import draw
 from lightning_modules.data.text_blocks import IGNORED
 from lightning_modules.data.text_tokenizers import Tokenizer
-from lightning_modules.gpt2.adapters import add_lora, freeze, merged
+from lightning_modules.gpt2.adapters import add_lora, freeze
 from lightning_modules.gpt2.generate import Choice, Length, forbidden_of, generate, longest
-from lightning_modules.gpt2.network import from_config, known_config, new_config, plain, quiet
+from lightning_modules.gpt2.network import from_config, known_config, new_config, plain
 from lightning_modules.gpt2.sampling import Truncation
-from lightning_modules.gpt2.sources import DIGEST, files_of, load_network, tokenizer_of
+from lightning_modules.gpt2.sources import DIGEST, TOKENIZER, files_of, load_network, tokenizer_of
 from lightning_modules.optimizers import DEFAULT_OPTIMIZER, OPTIMIZERS, configure
 from lightning_modules.optimizers.accumulation import TokenWindow
 from lightning_modules.parts import load_class
 
 PROMPT_TOKENS, SAMPLED_TOKENS = 16, 64
 SAMPLED = Truncation(top_p=0.95)
-TOKENIZER = "tokenizer"  # in a checkpoint: the tokenizer's files by name
 MOST_NATS = 700.0  # exp of more is no float
 
 Batch = Mapping[str, Any]
@@ -114,7 +113,7 @@ class GPT2(pl.LightningModule):
             if not parameter.requires_grad:
                 parameter.data = parameter.data.to(getattr(torch, frozen_dtype))
         if checkpointing:
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
+            self.model.activation_checkpointing_enable()
         self._remember_config()
         self._window = TokenWindow()
         self._sums: list[Tensor] = []  # of this validation
@@ -198,6 +197,19 @@ class GPT2(pl.LightningModule):
             parts = self.trainer.accumulate_grad_batches * self.block_size
             self._window.scale([p for p in self.parameters() if p.requires_grad], divided_by=parts)
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Lightning's; in bfloat16, where no gradient is scaled, with fused optimizers too, which Lightning refuses."""
+        is_mixed = isinstance(self.trainer.precision_plugin, MixedPrecision) and self.trainer.precision == "bf16-mixed"
+        if gradient_clip_val and is_mixed:
+            nn.utils.clip_grad_norm_([p for p in self.parameters() if p.requires_grad], gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
     def on_fit_start(self) -> None:
         """Records the baselines, at the beginning of a run."""
         baselines = getattr(getattr(self.trainer, "datamodule", None), "baselines", None)
@@ -274,16 +286,6 @@ class GPT2(pl.LightningModule):
         decode = self.tokenizer.decode
         found = zip(prompts, generate(self.model, prompts, length, choice), strict=True)
         return {"samples": [{"prompt": decode(prompt), "text": decode(tokens)} for prompt, tokens in found]}
-
-    def export(self, folder: Path) -> None:
-        """Writes what transformers and `init_from` open: config, weights with LoRA in them, tokenizer."""
-        whole = merged(self.model)
-        if self.tokenizer is not None:
-            if whole.config.eos_token_id is None:
-                whole.config.eos_token_id = whole.generation_config.eos_token_id = self.tokenizer.end_id
-            self.tokenizer.save(folder)
-        with quiet():
-            whole.save_pretrained(folder)
 
     def _network(self) -> PreTrainedModel:
         """A new network, or the one to begin from."""

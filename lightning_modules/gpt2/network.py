@@ -3,6 +3,7 @@
 # mypy: disable-error-code="no-untyped-call"
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -82,13 +83,17 @@ def from_config(config: PreTrainedConfig) -> PreTrainedModel:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars and no advice from transformers while this lasts."""
+    """No progress bars and no advice from transformers, no word of each retry from its Hub, while this lasts."""
     level, had_bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    hub = logging.getLogger("huggingface_hub")
+    hub_level = hub.level
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
+    hub.setLevel(logging.ERROR)
     try:
         yield
     finally:
         hf_logging.set_verbosity(level)
+        hub.setLevel(hub_level)
         if had_bars:
             hf_logging.enable_progress_bar()

@@ -1,4 +1,4 @@
-"""Where trained weights come from: a folder in transformers' format, the Hub, or a run's checkpoint."""
+"""Where trained weights come from, and go: a folder in transformers' format, the Hub, or a run's checkpoint."""
 
 import tempfile
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from lightning_modules.gpt2.network import FAMILIES, changed, from_config, known
 
 HUB = "hub:"
 DIGEST = "tokenizer_digest"  # in a network's config: of the tokens it was trained on
+TOKENIZER = "tokenizer"  # in a checkpoint: the tokenizer's files by name
 WHERE = "give a folder in transformers' format, hub:OWNER/NAME, a run's checkpoint, or run:RUN"
 
 
@@ -100,6 +101,17 @@ def network_of(state: Mapping[str, Any], settings: Mapping[str, Any]) -> PreTrai
     weights = state["state_dict"].items()
     network.load_state_dict({key.removeprefix("model."): value for key, value in weights if key.startswith("model.")})
     return merged(network)
+
+
+def save_network(network: PreTrainedModel, tokenizer: Tokenizer | None, folder: Path) -> None:
+    """Writes what `from_folder` and transformers open: config, weights, LoRA merged into them, and tokenizer."""
+    whole = merged(network)
+    if tokenizer is not None:
+        if whole.config.eos_token_id is None:
+            whole.config.eos_token_id = whole.generation_config.eos_token_id = tokenizer.end_id
+        tokenizer.save(folder)
+    with quiet():
+        whole.save_pretrained(folder)
 
 
 def files_of(tokenizer: Tokenizer) -> dict[str, str]:

@@ -23,7 +23,7 @@ def whole(truncation: Truncation, logits: Tensor) -> Tensor:
 
 
 def test_the_edge_rules_differ_by_the_token_that_crosses() -> None:
-    kept, dropped = (whole(Truncation(top_p=0.95, edge=edge), SHARES.log()) for edge in ("keep", "drop"))  # type: ignore[arg-type]
+    kept, dropped = (whole(Truncation(top_p=0.95, edge=edge), SHARES.log()) for edge in ("keep", "drop"))
     torch.testing.assert_close(kept, torch.tensor([[0.15, 0.5, 0, 0.3]]) / 0.95)
     torch.testing.assert_close(dropped, torch.tensor([[0, 0.5, 0, 0.3]]) / 0.8)
 
@@ -33,7 +33,7 @@ def test_the_likeliest_token_always_stays(edge: Any) -> None:
     assert whole(Truncation(top_p=1e-6, edge=edge), SHARES.log()).tolist() == [[0, 1, 0, 0]]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     temperature=st.floats(0.2, 3),
