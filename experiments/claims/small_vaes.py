@@ -105,7 +105,7 @@ def ensemble(context: Context, recipe: Recipe, share: float = 1.0) -> Ensemble:
         share: of the effort's steps that are taken.
     """
     steps = round(share * context.design("steps", 800, 4000))
-    return trained(context.seed, context.design("models", 8, 16), replace(recipe, n_steps=steps))
+    return trained(context.seed, context.design("models", 6, 16), replace(recipe, n_steps=steps))
 
 
 def splits(seed: int, n: int) -> Tensor:
