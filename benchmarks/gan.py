@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from measure import Stopwatch, machine, median, versions
+from measure import Steps, machine, median, versions
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -54,28 +54,6 @@ TARGETS = {
 }
 
 
-class Steps:
-    """Counts steps, and the time between the first that matters and the last."""
-
-    def __init__(self) -> None:
-        self.watch = Stopwatch()
-        self.done = 0
-
-    def step(self) -> bool:
-        """One more is done. Whether it was the last."""
-        self.done += 1
-        if self.done == FIRST:
-            self.watch.start()
-        if self.done == LAST:
-            self.watch.stop_thread()
-            self.watch.stop()
-        return self.done >= LAST
-
-    def row(self) -> dict[str, float]:
-        count = (LAST - FIRST) / 1000
-        return {"thread_ms": self.watch.thread_seconds / count, "process_ms": self.watch.process_seconds / count}
-
-
 def batches(x: Tensor) -> Iterator[Tensor]:
     """Critic batches without end, by index."""
     while True:
@@ -92,7 +70,7 @@ def plain(x: Tensor) -> dict[str, float]:
         if isinstance(layer, nn.Conv2d | nn.Linear):
             spectral_norm(layer)
     optimizers = [torch.optim.Adam(part.parameters(), **SETTINGS) for part in (generator, critic)]  # type: ignore[arg-type]
-    steps, reals = Steps(), batches(x)
+    steps, reals = Steps(FIRST, LAST), batches(x)
     while True:
         for _ in range(N_CRITIC):
             real = next(reals)
@@ -144,7 +122,7 @@ def mimicry(x: Tensor) -> dict[str, float]:
     layers = [Normed(layer) if isinstance(layer, nn.Conv2d) else layer for layer in critic.features]
     critic.features, critic.head = nn.Sequential(*layers), Normed(critic.head)  # type: ignore[assignment]
     optimizers = [torch.optim.Adam(part.parameters(), **SETTINGS) for part in (generator, critic)]  # type: ignore[arg-type]
-    steps, reals = Steps(), batches(x)
+    steps, reals = Steps(FIRST, LAST), batches(x)
     while True:
         for _ in range(N_CRITIC):
             critic.zero_grad()
@@ -170,7 +148,7 @@ def tricks(x: Tensor) -> dict[str, float]:
         part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     constraint("sn").apply_to(critic)
     optimizers = [build("torch.Adam", part.parameters(), **SETTINGS) for part in (generator, critic)]
-    steps, reals = Steps(), batches(x)
+    steps, reals = Steps(FIRST, LAST), batches(x)
     with denormals_flushed():
         while True:
             for _ in range(N_CRITIC):
@@ -196,7 +174,7 @@ class Counting(pl.Callback):
     """Tells the steps of a run."""
 
     def __init__(self) -> None:
-        self.steps = Steps()
+        self.steps = Steps(FIRST, LAST)
 
     def on_train_batch_end(self, *_: Any) -> None:
         self.steps.step()

@@ -29,6 +29,35 @@ class Stopwatch:
         self.wall_seconds = time.perf_counter() - self._wall
 
 
+class Steps:
+    """Counts steps, and the time between the first that matters and the last.
+
+    Args:
+        first: step after which the watch starts.
+        last: step after which it stops.
+    """
+
+    def __init__(self, first: int, last: int) -> None:
+        self.first, self.last = first, last
+        self.watch = Stopwatch()
+        self.done = 0
+
+    def step(self) -> bool:
+        """One more is done. Whether it was the last."""
+        self.done += 1
+        if self.done == self.first:
+            self.watch.start()
+        if self.done == self.last:
+            self.watch.stop_thread()
+            self.watch.stop()
+        return self.done >= self.last
+
+    def row(self) -> dict[str, float]:
+        """Milliseconds a step, of the training thread and of the process."""
+        count = (self.last - self.first) / 1000
+        return {"thread_ms": self.watch.thread_seconds / count, "process_ms": self.watch.process_seconds / count}
+
+
 def machine() -> dict[str, str | int | None]:
     """The processor by its name, and its cores."""
     cpuinfo = Path("/proc/cpuinfo")

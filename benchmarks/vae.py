@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from measure import Stopwatch, machine, median, versions
+from measure import Steps, Stopwatch, machine, median, versions
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -63,35 +63,13 @@ TARGETS = {
 Shape = tuple[int, int, int]
 
 
-class Steps:
-    """Counts steps, and the time between the first that matters and the last."""
-
-    def __init__(self) -> None:
-        self.watch = Stopwatch()
-        self.done = 0
-
-    def step(self) -> bool:
-        """One more is done. Whether it was the last."""
-        self.done += 1
-        if self.done == FIRST:
-            self.watch.start()
-        if self.done == LAST:
-            self.watch.stop_thread()
-            self.watch.stop()
-        return self.done >= LAST
-
-    def row(self) -> dict[str, float]:
-        count = (LAST - FIRST) / 1000
-        return {"thread_ms": self.watch.thread_seconds / count, "process_ms": self.watch.process_seconds / count}
-
-
 def plain(x: Tensor, make: Callable[[Any], torch.optim.Optimizer]) -> dict[str, float]:
     """The loop most people write."""
     torch.manual_seed(0)
     shape = _shape(x)
     encoder, decoder = mlp_encoder(shape, LATENT, HIDDEN), mlp_decoder(shape, LATENT, HIDDEN)
     optimizer = make([*encoder.parameters(), *decoder.parameters()])
-    steps = Steps()
+    steps = Steps(FIRST, LAST)
     while True:
         order = torch.randperm(len(x))
         for start in range(0, len(x) - BATCH + 1, BATCH):
@@ -118,7 +96,7 @@ class Counting(pl.Callback):
     """Tells the steps of a run."""
 
     def __init__(self) -> None:
-        self.steps = Steps()
+        self.steps = Steps(FIRST, LAST)
 
     def on_train_batch_end(self, *_: Any) -> None:
         self.steps.step()
@@ -176,7 +154,7 @@ def pythae(x: Tensor) -> dict[str, float]:
     """The trainer and loss of pythae, its default Adam, our layers."""
     trainers = importlib.import_module("pythae.trainers")
     hooks = importlib.import_module("pythae.trainers.training_callbacks")
-    shape, steps = _shape(x), Steps()
+    shape, steps = _shape(x), Steps(FIRST, LAST)
 
     class Stop(hooks.TrainingCallback):  # type: ignore[misc,name-defined]
         def on_train_step_end(self, *_: Any, **__: Any) -> None:

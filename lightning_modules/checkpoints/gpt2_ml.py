@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from lightning_modules.checkpoints.bundle import Bundle, open_bundle
 from lightning_modules.checkpoints.folder import new_folder
 from lightning_modules.checkpoints.shards import KINDS, Source, write_shards
-from lightning_modules.checkpoints.wordpiece import wordpiece
 from lightning_modules.data.wordpiece import WordPiece
 
 SHARD_SIZE = 1_000_000_000
@@ -248,7 +247,6 @@ def _write_settings(folder: Path, settings: Mapping[str, Any], n_rows: int, n_to
 def _write_tokenizer(folder: Path, pieces: WordPiece, n_positions: int) -> None:
     """The tokenizer as our data parts and as transformers open it."""
     pieces.save(folder)
-    wordpiece(pieces.vocabulary).save(str(folder / "tokenizer.json"))
     path = folder / "tokenizer_config.json"
     named = {"pad_token": "[PAD]"} if "[PAD]" in pieces.ids else {}
     more = {

@@ -8,7 +8,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from lightning_modules.data.tokenizer_files import digest, save_settings
 
@@ -128,21 +127,13 @@ class WordPiece:
 
     def save(self, folder: Path) -> None:
         """Writes vocab.txt, and the files with which transformers' AutoTokenizer opens the folder."""
+        from lightning_modules.checkpoints.wordpiece import wordpiece  # needed here alone
+
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "vocab.txt").write_text("\n".join(self.vocabulary) + "\n", encoding="utf-8", newline="\n")
-        self._hugging_face().save(str(folder / "tokenizer.json"))
+        wordpiece(self.vocabulary).save(str(folder / "tokenizer.json"))
         # Without the settings unk_token and its like, which would make control tokens of a text's literal "[UNK]".
         save_settings(folder, {"kind": self.kind}, tokenizer_class="PreTrainedTokenizerFast")
-
-    def _hugging_face(self) -> Any:
-        import tokenizers  # needed here alone
-
-        model = tokenizers.models.WordPiece(self.ids, unk_token=UNKNOWN, max_input_chars_per_word=LONGEST_WORD)
-        fast = tokenizers.Tokenizer(model)
-        fast.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=True)
-        fast.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
-        fast.decoder = tokenizers.decoders.WordPiece(cleanup=False)
-        return fast
 
     def _pieces_of(self, word: str) -> tuple[int, ...]:
         """Ids of a run of characters without spaces, remembered."""
