@@ -68,7 +68,9 @@ def _user() -> str:
 
 def command_line() -> str:
     """The command that started this process, quoted so that a shell reads it back."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    program = Path(sys.argv[0])
+    is_ours = program.name == "__main__.py" and program.parent.name == "experiments"  # python -m experiments
+    return shlex.join(["taolu" if is_ours else program.name, *sys.argv[1:]])
 
 
 class GitState:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ class Wave(pl.LightningModule):
 
 def train(store: str, diary: str, steps: int, pause: float = 0.0, fail_at: int = -1, nan_at: int = -1) -> None:
     """A run of `steps` steps with eight quantities a step, recorded by our logger in a plain Trainer."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is born ignoring it
     torch.set_num_threads(1)
     logger = Logger("script", store=store)
     trainer = pl.Trainer(
