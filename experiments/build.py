@@ -79,9 +79,7 @@ def build_parts(config: Config) -> tuple[pl.LightningModule, Any]:
         raise ConfigError(
             f"model.class = {values['model']['class']}: must be a LightningModule, is a {type(module).__name__}"
         )
-    if hasattr(module, "check_data"):
-        check: Callable[[Any], None] = module.check_data  # type: ignore[assignment]
-        _refusing("data", check, data)
+    check_module_data(module, data)
     return module, data
 
 
@@ -91,10 +89,15 @@ def build_data(config: Config, module: pl.LightningModule) -> Any:
     Raises ConfigError in one line for whatever it, or the module, refuses.
     """
     data = _construct("data", config.values["data"], DATA, {"seed": config.values["seed"]})
+    check_module_data(module, data)
+    return data
+
+
+def check_module_data(module: pl.LightningModule, data: Any) -> None:
+    """Raises ConfigError in one line for data the module says it cannot take."""
     if hasattr(module, "check_data"):
         check: Callable[[Any], None] = module.check_data  # type: ignore[assignment]
         _refusing("data", check, data)
-    return data
 
 
 def _construct(part: str, settings: Mapping[str, Any], known: Mapping[str, str], filled: Mapping[str, Any]) -> Any:
@@ -293,8 +296,13 @@ def check_session(module: pl.LightningModule, data: Any, options: TrainerOptions
         _refusing("trainer.dynamics", measuring.setup, None, module, "fit")
     if options.gradient_clip_val is not None and not module.automatic_optimization:
         raise ConfigError(
-            f"trainer.gradient_clip_val: {type(module).__name__} optimises by hand, where Lightning clips nothing; "
-            "call self.clip_gradients in its training_step"
+            f"trainer.gradient_clip_val = {options.gradient_clip_val:g}: {type(module).__name__} optimises by hand, "
+            "where Lightning clips nothing; use null, or call self.clip_gradients in a training_step of your own"
+        )
+    if options.precision.endswith("16-true") and getattr(module, "full_weights", False):
+        raise ConfigError(
+            f"trainer.precision = {options.precision}: {type(module).__name__} needs weights in float32 for what it "
+            "measures; use bf16-mixed, or 32-true"
         )
     if options.accumulate_grad_batches > 1 and not module.automatic_optimization:
         raise ConfigError(

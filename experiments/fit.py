@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
-from experiments.build import Say, Session, check_session, set_threads
+from experiments.build import Say, Session, check_module_data, check_session, set_threads
 from experiments.config import Config, read_yaml, resolve_trainer
 from experiments.errors import ConfigError
 from experiments.notify import Notifier
@@ -29,6 +29,7 @@ from experiments.store.location import Store
 from experiments.store.read import RunRecord, find_run
 from experiments.store.write import open_store
 from experiments.trainer import TrainerOptions
+from lightning_modules.data.image_set import ImageSet
 
 
 def fit(
@@ -96,6 +97,8 @@ def _check(module: Any, data: Any) -> None:
             f"data: must be a LightningDataModule, a training loader, or a pair (training, validation) of loaders; "
             f"is a {type(train).__name__}"
         )
+    if isinstance(data, ImageSet):  # of any other data, a module can say nothing yet
+        check_module_data(module, data)
 
 
 def _stored(record: RunRecord) -> Settings:

@@ -84,6 +84,7 @@ class Classifier(pl.LightningModule):
         self.loss_name, self.n_classes, self.seed = loss, n_classes, seed
         self.constraint = _constraint(constraint, weight, clip, n_power_iterations, target)
         self.is_audited, self.is_attacked = robustness or constraint != "none", robustness
+        self.full_weights = self.is_audited  # a penalty or a bound of bfloat16 weights is percents off
         shape = (shape[0], shape[1], shape[2])  # a list, when it comes from YAML
         with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global generator alone
             torch.default_generator.set_state(draw(seed, "classifier/weights").get_state())

@@ -18,6 +18,8 @@ import taolu
 from experiments.listing import shown, shown_lines
 from experiments.run import Result
 from experiments.store.location import Store
+from lightning_modules.data.digits import Digits
+from lightning_modules.gan import GAN
 from lightning_modules.parts import load_class
 
 # Twenty lines of somebody else's, who knows nothing of this repository.
@@ -249,6 +251,7 @@ def test_tags_and_notes_are_kept_as_text(store: Store, net: str) -> None:
         ({"data": None}, "data: must be a LightningDataModule"),
         ({"module": torch.nn.Linear(1, 1)}, "module: must be a LightningModule, is a Linear"),
         ({"resume": "nosuch"}, "holds no run yet"),
+        ({"module": GAN(shape=(1, 8, 8)), "data": Digits()}, "data.pixels: values in"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(

@@ -72,6 +72,7 @@ class GAN(pl.LightningModule):
     most_varied: Tensor  # 0-d, the greatest diversity so far
 
     objective = ("val/swd", "min")
+    full_weights = True  # a penalty or a bound of bfloat16 weights is percents off
     batches_per_step = "n_critic"  # the setting that says how many of the data's batches a step takes
 
     def __init__(

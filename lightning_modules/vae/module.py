@@ -81,6 +81,7 @@ class VAE(pl.LightningModule):
     """
 
     objective = ("val/elbo", "max")
+    full_weights = True  # a likelihood of bfloat16 weights is nats off
     encoder: nn.Sequential  # where `has_encoder`
     log_sigma: Tensor  # 0-d; a Gaussian decoder's alone
 

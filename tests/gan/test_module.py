@@ -242,7 +242,8 @@ def test_the_planned_length_counts_generator_steps() -> None:
     ("options", "message"),
     [
         ({"trainer.accumulate_grad_batches": 2}, "trainer.accumulate_grad_batches = 2: GAN optimises by hand"),
-        ({"trainer.gradient_clip_val": 1.0}, "trainer.gradient_clip_val: GAN optimises by hand"),
+        ({"trainer.gradient_clip_val": 1.0}, "trainer.gradient_clip_val = 1: GAN optimises by hand.*use null"),
+        ({"trainer.precision": "bf16-true"}, "trainer.precision = bf16-true: GAN needs .*use bf16-mixed"),
         ({"data.pixels": "unit"}, r"data.pixels: values in \[0, 1\].*--data.pixels symmetric"),
         ({"data.batch_size": 500, "model.n_critic": 5}, "data.batch_size = 500: a step takes 5.*use at most 287"),
         ({"model.n_critic": 0}, "model.n_critic = 0: must be at least 1"),
