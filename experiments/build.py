@@ -43,7 +43,12 @@ UNENDING = 10**6  # epochs of a run that only steps or time end: no batch grows 
 
 
 def set_threads(threads: int | None) -> int:
-    """The number of threads in force: the one asked for, or every core this process may use."""
+    """The number of threads in force: the one asked for, else OMP_NUM_THREADS, else every core this process may use.
+
+    Clusters set the variable: threads that wait for each other on shared cores cost a small model twenty times.
+    """
+    if threads is None and os.environ.get("OMP_NUM_THREADS", "").isdecimal():
+        threads = int(os.environ["OMP_NUM_THREADS"]) or None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if threads is not None and threads < 1:
         raise ConfigError(f"threads = {threads}: must be at least 1")

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from experiments.build import build_parts, check_session, planned_steps
+from experiments.build import build_parts, check_session, planned_steps, set_threads
 from experiments.config import resolve
 from experiments.errors import ConfigError
 from experiments.resume import load_checkpoint
@@ -124,3 +125,13 @@ def test_a_users_own_schedule_takes_the_runs_length_and_scales_momentum(tmp_path
         both["lr_scheduler"]["scheduler"].step()
     group = both["optimizer"].param_groups[0]
     assert (group["lr"], group["momentum"]) == pytest.approx((0.5e-3, 1 - 0.1 * math.sqrt(0.5)))
+
+
+def test_threads_are_those_asked_for_else_those_the_environment_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    try:
+        assert set_threads(None) == torch.get_num_threads() == 1
+        assert set_threads(2) == torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
