@@ -11,7 +11,8 @@ import json
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     import pandas as pd
     import pytorch_lightning as pl
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
     from experiments.find import Finding
     from experiments.logger import Logger, Recorder
     from experiments.run import Result
+    from mining.apriori import Itemsets, Kind, Method
+    from mining.lattice import Budget
+    from mining.rules import Rules
 
 __all__ = [
+    "Budget",
     "Logger",
     "Recorder",
     "check",
@@ -33,9 +38,11 @@ __all__ = [
     "fork",
     "history",
     "load",
+    "mine_itemsets",
     "report",
     "rerun",
     "resume",
+    "rules",
     "run",
     "runs",
     "sweep",
@@ -502,11 +509,83 @@ def load(handle: str, *, checkpoint: str = "best", store: str | None = None) -> 
     return load_run(handle, checkpoint=checkpoint, store=locate(store))
 
 
-_LAZY = {"Logger": "experiments.logger", "Recorder": "experiments.logger", "ConfigError": "experiments.errors"}
+def mine_itemsets(
+    baskets: Path | str | Any,
+    min_support: float,
+    *,
+    max_length: int | None = None,
+    strict: bool = False,
+    kind: Kind = "frequent",
+    include: Collection[Hashable] = (),
+    exclude: Collection[Hashable] = (),
+    top_k: int | None = None,
+    budget: Budget | None = None,
+    method: Method = "fast",
+    progress: Callable[[int], None] | None = None,
+) -> Itemsets:
+    """The sets of items that stand together in enough baskets; `.to_frame()` has mlxtend's columns. No run is made.
+
+    Args:
+        baskets: a file, "stdlib", any iterable of iterables, a pandas or Arrow table, a sparse matrix.
+        min_support: a share of the baskets (float) or a count (int).
+        max_length: the longest sets looked for.
+        strict: whether a set must lie above `min_support` instead of at least at it.
+        kind: `closed` leaves out sets with a superset of equal count, `maximal` those with a frequent superset.
+        include: items every set must hold.
+        exclude: items no set may hold.
+        top_k: only so many sets, the most frequent.
+        budget: `taolu.Budget`, at which the search ends with what it has, `.complete` then being False.
+        method: `article` is the level-wise algorithm of kexue.fm/archives/5525.
+        progress: called now and then with the number of sets found.
+
+    Raises ValueError in one line for whatever cannot be used, TypeError for an item that is not hashable.
+    """
+    from mining.apriori import mine_itemsets as mine
+    from mining.readers import baskets_of
+
+    return mine(
+        baskets_of(baskets),
+        min_support,
+        max_length=max_length,
+        strict=strict,
+        kind=kind,
+        include=include,
+        exclude=exclude,
+        top_k=top_k,
+        budget=budget,
+        method=method,
+        progress=progress,
+    )
+
+
+def rules(
+    itemsets: Itemsets, min_confidence: float = 0.5, *, max_head: int | None = None, strict: bool = False
+) -> Rules:
+    """All rules between disjoint parts of an itemset that are confident enough.
+
+    `.measure("lift")`, `.measure("holm")`, `.recommend(basket)`, `.without_redundant()`, `.sorted()`, `.to_frame()`.
+
+    Args:
+        itemsets: what `mine_itemsets` gives.
+        min_confidence: share of the antecedent's baskets.
+        max_head: the most items of a consequent.
+        strict: whether confidence must lie above `min_confidence` instead of at least at it.
+    """
+    from mining.rules import rules as make
+
+    return make(itemsets, min_confidence, max_head=max_head, strict=strict)
+
+
+_LAZY = {
+    "Budget": "mining.lattice",
+    "Logger": "experiments.logger",
+    "Recorder": "experiments.logger",
+    "ConfigError": "experiments.errors",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """`taolu.Logger`, `taolu.Recorder` and `taolu.ConfigError`, imported when asked for."""
+    """`taolu.Logger`, `.Recorder`, `.Budget` and `.ConfigError`, imported when asked for."""
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'taolu' has no attribute '{name}'")

@@ -1,4 +1,4 @@
-"""`python -m dashboard`: Streamlit with the dashboard's settings, on this machine only unless told otherwise."""
+"""`python -m dashboard`: the pages on a port, on this machine only unless told otherwise."""
 
 from __future__ import annotations
 
@@ -6,55 +6,30 @@ import argparse
 import os
 import socket
 import sys
-from pathlib import Path
 
+from dashboard import server
+from dashboard.state import ALLOWED, STORE, STORE_DIR
 from experiments.errors import ConfigError
 from experiments.store.location import Store, locate
 
-_SETTINGS = {
-    "server.headless": "true",
-    "server.fileWatcherType": "none",
-    "server.maxUploadSize": "1",
-    "server.enableXsrfProtection": "true",
-    "browser.gatherUsageStats": "false",
-    "client.showErrorDetails": "none",
-    "client.toolbarMode": "minimal",
-    "client.disableDataExport": "true",  # Streamlit's CSV does not guard cells that a spreadsheet takes for formulas
-    "theme.light.primaryColor": "#33658A",
-    "theme.dark.primaryColor": "#6FA8D6",
-    "theme.light.sidebar.backgroundColor": "#F5F6F8",
-    "theme.headingFontSizes": '["1.9rem", "1.5rem", "1.15rem"]',
-    "theme.headingFontWeights": "[600, 600, 600]",
-    "theme.codeFontSize": "0.8rem",
-    "theme.baseRadius": "8px",
-    "theme.paddingTop": "3rem",
-}
 
+def environment(store: Store, allowed: list[str]) -> dict[str, str]:
+    """The variables that tell the pages which store to read and what a visitor may do.
 
-def command(host: str = "127.0.0.1", port: int = 8501) -> list[str]:
-    """The argument list that starts Streamlit.
-
-    The store is not in it: other users of the machine see arguments, and the store's URL may hold a password.
+    No arguments: other users of the machine see those, and the store's URL may hold a password.
     """
-    settings = {"server.address": host, "server.port": str(port), **_SETTINGS}
-    options = [f"--{name}={value}" for name, value in settings.items()]
-    return [sys.executable, "-m", "streamlit", "run", str(Path(__file__).with_name("app.py")), *options]
-
-
-def environment(store: Store) -> dict[str, str]:
-    """The variables that tell the pages which store to read, and Python where this package lies."""
-    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
-    here = {"TAOLU_DASHBOARD_STORE": store.url, "TAOLU_DASHBOARD_STORE_DIR": str(store.folder), "PYTHONPATH": path}
-    return {**os.environ, **here}
+    return {STORE: store.url, STORE_DIR: str(store.folder), ALLOWED: " ".join(allowed)}
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Starts the dashboard in place of this process; a message and exit status 2 where it cannot."""
+    """Serves the pages until stopped; a message and exit status 2 where it cannot."""
     parser = argparse.ArgumentParser(prog="python -m dashboard", allow_abbrev=False)
     parser.add_argument("--store", help="a folder, sqlite:///, postgresql:// or http:// (default: the nearest mlruns/)")
     parser.add_argument("--store_dir", help="where the files lie when the store is a server")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, default=8501)
+    parser.add_argument("--allow_launch", action="store_true", help="visitors may start and stop runs")
+    parser.add_argument("--allow_edit", action="store_true", help="visitors may write notes and tags, and archive runs")
     options = parser.parse_args(arguments)
     try:
         store = locate(options.store, options.store_dir)
@@ -62,8 +37,30 @@ def main(arguments: list[str] | None = None) -> None:
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from error
-    sys.stderr.write(f"store {store.label}\n")
-    os.execve(sys.executable, command(options.host, options.port), environment(store))  # noqa: S606
+    allowed = [name for name in ("launch", "edit") if getattr(options, f"allow_{name}")]
+    os.environ.update(environment(store, allowed))
+    token = server.new_token(options.host)
+    sys.stderr.write(f"store {store.label}\n{address(options.host, options.port, token)}\n")
+    sys.argv = sys.argv[:1]  # what is passed to the pages; they read the environment
+    app = server.build(options.host, options.port, token)
+    # browser.serverAddress: else Streamlit asks a service outside for the address of this machine
+    place = {"server.address": options.host, "server.port": options.port, "browser.serverAddress": _name(options.host)}
+    app.run(config={**place, **server.SETTINGS})
+
+
+def address(host: str, port: int, token: str | None) -> str:
+    """What to open in a browser.
+
+    >>> address("::1", 8501, None), address("0.0.0.0", 8501, "k")[-14:]
+    ('http://[::1]:8501', ':8501/?token=k')
+    """
+    return f"http://{_name(host)}:{port}" + (f"/?token={token}" if token else "")
+
+
+def _name(host: str) -> str:
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - every address of this machine
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
 
 
 def check_port(host: str, port: int) -> None:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 LARGEST_IMAGE_MB = 20
 LARGEST_ARRAYS_MB = 50  # unpacked
 LARGEST_TEXTS_MB = 5
+PREVIEW_BYTES = 200_000  # of a text
+MOST_ARRAYS = 500  # of one file that are listed
+MOST_ROWS = 1_000  # of a table that are shown
 _PNG = b"\x89PNG\r\n\x1a\n"
 _MOST_PIXELS = 40_000_000
 _SMALL = 480  # pixels: a grid of digits is enlarged to about this width
@@ -41,6 +44,64 @@ def read_tail(folder: Path, name: str, n_bytes: int = 65_536) -> str | None:
         return None
     lines = (line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
     return _ESCAPES.sub("", "\n".join(lines)).strip("\n")
+
+
+def read_head(folder: Path, name: str) -> str | None:
+    """The beginning of a text file as it is, PREVIEW_BYTES at most; None for anything else.
+
+    A page or a drawing (HTML, SVG) is text too: its source is shown, and never run.
+    """
+    try:
+        with inside(folder, name).open("rb") as file:
+            data = file.read(PREVIEW_BYTES)
+    except (OSError, ConfigError):
+        return None
+    if b"\0" in data or data.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):  # pickles
+        return None
+    text = data.decode("utf-8", errors="replace")
+    return _ESCAPES.sub("", text) if text.count("\ufffd") <= len(text) // 50 + 1 else None
+
+
+def read_shapes(folder: Path, name: str) -> pd.DataFrame | None:
+    """Columns array, shape and dtype of an .npz file, by its headers alone; None where it is broken."""
+    import numpy as np
+    import pandas as pd
+
+    headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    rows = []
+    try:
+        with zipfile.ZipFile(inside(folder, name)) as packed:
+            for part in packed.infolist()[:MOST_ARRAYS]:
+                with packed.open(part) as file:
+                    shape, _, dtype = headers[np.lib.format.read_magic(file)](file)
+                rows.append((part.filename.removesuffix(".npy"), " × ".join(map(str, shape)) or "()", str(dtype)))
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        EOFError,
+        ConfigError,
+        RuntimeError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+    ):
+        return None
+    return pd.DataFrame(rows, columns=["array", "shape", "dtype"])
+
+
+def read_rows(folder: Path, name: str) -> tuple[pd.DataFrame, int] | None:
+    """The first rows of a Parquet table, MOST_ROWS at most, and how many there are; None where it is broken."""
+    import pandas as pd
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(inside(folder, name))
+        first = next(file.iter_batches(batch_size=MOST_ROWS), None)
+        rows = file.metadata.num_rows
+    except (OSError, ConfigError, pa.ArrowException, NotImplementedError):
+        return None
+    return (pd.DataFrame() if first is None else first.to_pandas()), rows
 
 
 def file_table(folder: Path) -> pd.DataFrame:

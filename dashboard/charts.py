@@ -1,4 +1,4 @@
-"""Tables in, Plotly figures out: pure, and nothing a user wrote is rendered as markup."""
+"""How metrics are named, grouped and labelled in charts; an optimizer's path and its map of minima as figures."""
 
 from __future__ import annotations
 
@@ -6,28 +6,26 @@ import html
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from experiments.store.curves import minmax
-
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
-    from plotly.graph_objects import Figure, Scatter
+    from plotly.graph_objects import Figure
 
 BACKGROUND = ("epoch", "time/", "system/")  # quantities of the run, not of what it learns: drawn on request
-STAGES = {
-    "train": "#4477AA",
-    "val": "#EE6677",
-    "test": "#228833",
-}  # Paul Tol's "bright": tells apart without red and green
-OTHER = "#AA3377"
+STAGES = ("train", "val", "test")
+THICK_STAGES = ("val", "test")  # the others are thin beside them
+DRAWABLE = 1e300  # Plotly adds and subtracts numbers: with larger ones an axis has no ends
 BASINS = ("#BBBBBB", "#4477AA", "#EE6677")  # diverged, the global minimum, another
 PATH, EQUATION = "#EE7733", "#33BBEE"
 PATH_ARRAYS = frozenset({"t", "theta", "ode_t", "ode_theta", "minima", "x", "L"})
+LAYOUT = {
+    "margin": {"l": 8, "r": 8, "t": 44, "b": 8},
+    "title": {"font": {"size": 15}, "x": 0, "xanchor": "left", "y": 0.97, "yanchor": "top"},
+}
 _UNITS = {  # by the end of a metric's name
     "_nats": "nats", "_bits": "bits", "_seconds": "s", "_percent": "%", "_bytes": "bytes", "_fraction": "share",
     "samples_per_second": "samples/s", "kl": "nats", "elbo": "nats", "nll": "nats", "perplexity": "words",
 }  # fmt: skip
-_FEW_POINTS = 40  # up to here every value gets a marker
 
 
 def label(text: str, limit: int = 60) -> str:
@@ -37,6 +35,19 @@ def label(text: str, limit: int = 60) -> str:
     '&lt;b&gt;x&lt;/b&gt;'
     """
     return html.escape(text if len(text) <= limit else text[: limit - 1] + "…")
+
+
+def drawable(values: np.ndarray) -> np.ndarray:
+    """The values, NaN in place of those too large for an axis, and 0 of those too small.
+
+    >>> import numpy as np
+    >>> drawable(np.array([1.0, np.inf, -1e308, 5e-324]))
+    array([ 1., nan, nan,  0.])
+    """
+    import numpy as np
+
+    size = np.abs(values)
+    return np.where(size < DRAWABLE, np.where(size > 1 / DRAWABLE, values, 0.0), np.nan)
 
 
 def quantity(key: str) -> str:
@@ -69,50 +80,6 @@ def unit(name: str) -> str:
     """
     last = name.rsplit("/", 1)[-1]
     return next((text for end, text in _UNITS.items() if last == end or (end[0] == "_" and last.endswith(end))), "")
-
-
-def curve_chart(points: pd.DataFrame, name: str, *, step_word: str = "step") -> Figure:
-    """One quantity over the steps: a line a metric, broken where a value is not finite.
-
-    Args:
-        points: columns key, step, value, sorted by key and step.
-        name: the quantity, the chart's title.
-        step_word: the horizontal axis.
-    """
-    from plotly.graph_objects import Figure
-
-    figure = Figure([_line(str(key), rows) for key, rows in points.groupby("key", sort=True)])
-    figure.update_layout(
-        title={"text": label(name), "font": {"size": 15}, "x": 0, "xanchor": "left", "y": 0.97, "yanchor": "top"},
-        height=280,
-        margin={"l": 8, "r": 8, "t": 44, "b": 8},
-        hovermode="x unified",
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"},
-        showlegend=True,
-        uirevision=label(name),  # a refresh keeps the reader's zoom
-    )
-    figure.update_xaxes(title_text=label(step_word), showgrid=False, automargin=True)
-    figure.update_yaxes(title_text=unit(name), automargin=True, zeroline=False)
-    return figure
-
-
-def _line(key: str, rows: pd.DataFrame) -> Scatter:
-    import numpy as np
-    from plotly.graph_objects import Scatter
-
-    stage = key.partition("/")[0]
-    steps, values = minmax(rows["step"], rows["value"])
-    few = len(steps) <= _FEW_POINTS
-    n_lost = int((~np.isfinite(rows["value"])).sum())
-    return Scatter(
-        x=steps,
-        y=np.where(np.isfinite(values), values, np.nan),  # Plotly takes an infinite axis for an empty one
-        name=(stage if stage in STAGES else label(key)) + (f" (NaN/∞ ×{n_lost})" if n_lost else ""),
-        mode="lines+markers" if few else "lines",
-        connectgaps=False,
-        line={"color": STAGES.get(stage, OTHER), "width": 2},
-        marker={"size": 6},
-    )
 
 
 def value_table(points: pd.DataFrame) -> pd.DataFrame:
@@ -166,7 +133,7 @@ def path_chart(arrays: Mapping[str, np.ndarray], words: Mapping[str, str]) -> Fi
     ):
         x, y = (points[:, 0], points[:, 1]) if is_plane else (times, points[:, 0])
         figure.add_trace(Scatter(x=x, y=y, mode="lines", name=name, line={"color": color, "width": 2}))
-    figure.update_layout(**_LAYOUT, title_text=words["path_title"], height=420)
+    figure.update_layout(**LAYOUT, title_text=words["path_title"], height=420)
     figure.update_layout(legend={"orientation": "h", "x": 1, "xanchor": "right", "y": -0.18, "yanchor": "top"})
     figure.update_xaxes(title_text="x" if is_plane else words["time"], showgrid=False, zeroline=False)
     figure.update_yaxes(title_text="y" if is_plane else "x", showgrid=False, zeroline=False)
@@ -203,17 +170,11 @@ def basin_chart(arrays: Mapping[str, np.ndarray], words: Mapping[str, str]) -> F
             hovertemplate="lr %{x:.3g}, 1 - β %{y:.3g}<br>%{customdata[0]}: L = %{customdata[1]:.4g}<extra></extra>",
         )
     )
-    figure.update_layout(**_LAYOUT, title_text=words["map_title"], height=420)
+    figure.update_layout(**LAYOUT, title_text=words["map_title"], height=420)
     ticks = {"type": "log", "dtick": "D2", "showgrid": False}
     figure.update_xaxes(**ticks, title_text="lr")
     figure.update_yaxes(**ticks, title_text="1 - β", autorange="reversed", visible=has_beta)
     return figure
-
-
-_LAYOUT = {
-    "margin": {"l": 8, "r": 8, "t": 44, "b": 8},
-    "title": {"font": {"size": 15}, "x": 0, "xanchor": "left", "y": 0.97, "yanchor": "top"},
-}
 
 
 def _spread(loss: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from typing import Any
 from experiments.errors import ConfigError, unknown
 from experiments.store.files import write_text
 
+_MAKE = "from experiments.cli.output import print_json; from experiments.manual import schema; print_json(schema())"
 NEWEST = 100  # runs whose names are offered
 SCRIPTS = {
     "bash": """_taolu() {
@@ -85,7 +86,7 @@ def _offered(before: list[str], usage: str) -> list[str]:
     """What a verb takes that is no option and no experiment: tasks, names of sweeps, runs."""
     if " RUN" in usage:
         return _handles(before)
-    offered = {"claims": _claims, "sweep": _sweeps, "queue": _queue}.get(before[0])
+    offered = {"claims": _claims, "sweep": _sweeps, "queue": _queue, "mine": _miners}.get(before[0])
     return offered(before[1:]) if offered else []
 
 
@@ -138,6 +139,13 @@ def _queue(before: list[str]) -> list[str]:
     return [] if before else list(TASKS)
 
 
+def _miners(before: list[str]) -> list[str]:
+    """Tasks of the verb mine."""
+    from experiments.cli.mining import MINERS
+
+    return [] if before else list(MINERS)
+
+
 def _values(kind: str) -> list[str]:
     """The values of a type that has few of them."""
     if kind.startswith("true or false"):
@@ -155,7 +163,7 @@ def cached_schema() -> dict[str, Any]:
     file = folder / f"schema-{code_digest()}.json"
     if not file.exists():
         made = subprocess.run(
-            [sys.executable, "-P", "-m", "experiments", "list", "--schema"],
+            [sys.executable, "-P", "-c", _MAKE],
             capture_output=True,
             text=True,
             check=False,

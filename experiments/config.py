@@ -23,10 +23,10 @@ from experiments.parser import (
     as_plain,
     build_parser,
     filled_of,
-    flatten,
     parse_settings,
     signature_of,
 )
+from experiments.store.configs import flatten
 from experiments.store.location import redact_value
 from experiments.trainer import TrainerOptions
 from lightning_modules import MODULES, parts

@@ -11,8 +11,9 @@ from typing import Any
 from experiments.config import CONFIGS, Config, experiment_names, load_yaml, parse_yaml, resolve
 from experiments.errors import ConfigError, did_you_mean, unknown
 from experiments.objectives import Objective, read_objectives
-from experiments.parser import flatten, word
+from experiments.parser import word
 from experiments.space import CELL, Point, Space, read_space
+from experiments.store.configs import flatten
 
 SWEEPS = CONFIGS / "sweeps"
 KEYS = (

@@ -20,11 +20,12 @@ from experiments.lean import denormals_flushed
 from experiments.load import checkpoint_file, module_of, refuse_without_model
 from experiments.logger import Logger
 from experiments.notify import Notifier
-from experiments.parser import Settings, flatten, signature_of
+from experiments.parser import Settings, signature_of
 from experiments.quality import EXTRACTOR, check_quality, judged_only, quality_callbacks
 from experiments.resume import load_checkpoint, steps_done
 from experiments.run import Label, Result, ending, execute, record_start, silent, start_run
 from experiments.signals import Signals
+from experiments.store.configs import flatten
 from experiments.store.location import HIDDEN, Store, locate
 from experiments.store.read import RunRecord, find_run, read_run
 from experiments.store.write import open_store

@@ -16,10 +16,11 @@ import yaml
 from experiments.build import build_parts, check_session, set_threads
 from experiments.config import Config, resolve
 from experiments.errors import ConfigError
-from experiments.parser import flatten, signature_of
+from experiments.parser import signature_of
 from experiments.ramp import Ramp, range_test
 from experiments.rehearsal import Stage, stage
 from experiments.steepness import Noise, Steepness, can_be_measured
+from experiments.store.configs import flatten
 from experiments.store.files import write_text
 from experiments.trainer import TrainerOptions
 from lightning_modules.data import DATA

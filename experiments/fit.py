@@ -13,7 +13,7 @@ from experiments.build import Say, Session, check_module_data, check_session, se
 from experiments.config import Config, read_yaml, resolve_trainer
 from experiments.errors import ConfigError
 from experiments.notify import Notifier
-from experiments.parser import Settings, as_plain, flatten
+from experiments.parser import Settings, as_plain
 from experiments.resume import (
     changes,
     check_data,
@@ -25,6 +25,7 @@ from experiments.resume import (
 )
 from experiments.run import Label, Result, ending, execute, record_start, start_run
 from experiments.signals import Signals
+from experiments.store.configs import flatten
 from experiments.store.location import Store
 from experiments.store.read import RunRecord, find_run
 from experiments.store.write import open_store

@@ -18,9 +18,10 @@ import pytorch_lightning as pl
 
 from experiments.build import build_parts, check_session, n_batches, objective_of, planned_steps, set_threads
 from experiments.config import Config, chosen_parts
-from experiments.parser import Settings, flatten, word
+from experiments.parser import Settings, word
 from experiments.predictions import keep
 from experiments.rehearsal import stage
+from experiments.store.configs import flatten
 from experiments.store.heartbeat import TAG
 from experiments.store.location import Store
 from experiments.store.read import histories, runs_table

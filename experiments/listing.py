@@ -8,24 +8,21 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 from rich.cells import cell_len  # Chinese characters are two columns wide
 
-from experiments.columns import Choice
 from experiments.design import design_of
 from experiments.errors import ConfigError
-from experiments.parser import flatten
+from experiments.store.columns import Choice
+from experiments.store.configs import config_now
 from experiments.store.files import list_files
 from experiments.store.heartbeat import TAG, is_dead
 from experiments.store.location import Store, redact
 from experiments.store.read import find_run, read_run, runs_table
 from experiments.store.relatives import EVALUATION, FORK, read_relatives
 from experiments.store.studies import StudyRecord, find_study, study_url, trials_table
-from experiments.store.write import as_text
 from experiments.tally import Tally, summary
 
 Row = dict[str, Any]
@@ -161,22 +158,6 @@ def shown(store: Store, handle: str) -> Row:
         "folder": str(record.folder),
         "artifacts": list_files(record.folder),
     }
-
-
-def config_now(folder: Path, params: Mapping[str, str]) -> dict[str, str]:
-    """The config as text by dotted key: that of the last session, whose limits may have grown.
-
-    Args:
-        folder: of the run's files.
-        params: it started with, for a run whose config.yaml cannot be read.
-    """
-    try:
-        values = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        values = None
-    if not isinstance(values, dict):
-        return dict(params)
-    return {key: as_text(value) for key, value in flatten(values).items() if key != "name"}
 
 
 def shown_lines(run: Row) -> Iterator[str]:

@@ -18,7 +18,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from experiments.delivery import Delivery
-from experiments.parser import flatten
+from experiments.store.configs import flatten
 from experiments.store.heartbeat import TAG, heartbeat, rank
 from experiments.store.location import locate
 from experiments.store.spool import Point, Spool, spool_folder

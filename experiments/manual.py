@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.config import PARTS, chosen_parts, describe, experiment_names, resolve
-from experiments.parser import Settings, build_parser, flatten, type_name, word
+from experiments.parser import Settings, build_parser, type_name, word
+from experiments.store.configs import flatten
 from experiments.trainer import TrainerOptions
 
 INDENT = 34
@@ -78,6 +79,7 @@ def schema() -> dict[str, Any]:
         found[name] = {
             **describe(name),
             "parts": {part: list(PARTS[part]) for part in classes},
+            "classes": {part: spec for part, (spec, _) in classes.items()},
             "options": {each.key: {"type": each.type, "default": each.default, "help": each.help} for each in options},
         }
     return found

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from experiments.build import Say, build_parts, set_threads
 from experiments.config import Config
-from experiments.provenance import code_files, read_origin, repositories
+from experiments.provenance import code_files, repositories
 from experiments.run import FINISHED, Result, user_files
 from experiments.store.files import list_files
 from experiments.store.location import Store, redact
+from experiments.store.origin import read_origin
 from experiments.store.read import RunRecord, read_run, runs_table
 
 NOT_FROM_ITS_START = ("taolu.parent", "taolu.door")  # tags of a fork, and of a run whose parts no config describes

@@ -31,10 +31,10 @@ from experiments.claims.plot import (
 from experiments.claims.plot import Path as Line
 from experiments.claims.registry import Axes
 from experiments.claims.report import STYLE
-from experiments.groups import varying
 from experiments.report import HEADS, Report
 from experiments.store.curves import minmax
 from experiments.store.files import list_files
+from experiments.store.groups import varying
 from experiments.store.read import histories
 
 MOST_CURVES, POINTS = 60, 300  # drawn in one picture; of one curve

@@ -22,8 +22,9 @@ from experiments.errors import ConfigError
 from experiments.fork import Origin, Plan, carry_on, origin_of, parts_of, planned_fork
 from experiments.resume import stored_and_given
 from experiments.run import FINISHED, KILLED, Label, Result, silent
+from experiments.store.configs import LIMITS
 from experiments.store.location import Store, locate
-from experiments.trainer import LIMITS, PLACE
+from experiments.trainer import PLACE
 
 AGAINST = "taolu.against"  # tag
 ARMS = ("parent", "changed")

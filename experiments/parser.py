@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import yaml
 
 from experiments.errors import ConfigError, unknown
+from experiments.store.configs import flatten
 from experiments.trainer import TrainerOptions
 
 if TYPE_CHECKING:
@@ -24,23 +25,6 @@ INTERNAL = frozenset({"capturable", "differentiable"})  # of torch's optimizers:
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
 
 Settings = dict[str, Any]
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> Settings:
-    """Nested mappings as one mapping with dotted keys.
-
-    >>> flatten({"model": {"class": "vae", "latent_dim": 2}, "seed": 0})
-    {'model': 'vae', 'model.latent_dim': 2, 'seed': 0}
-    """
-    flat: Settings = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{key}."))
-        elif key == "class":
-            flat[prefix.rstrip(".")] = value
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def signature_of(kind: type[Any]) -> Mapping[str, inspect.Parameter]:

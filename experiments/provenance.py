@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import platform
 import re
@@ -12,19 +11,17 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from experiments.store.files import list_files
+from experiments.store.origin import CODE, COMPARED, Origin
 
 SOURCE_SUFFIXES = (".py", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".sh", ".ipynb", ".c", ".cpp", ".cu")
 UNTRACKED_BYTES = 1_000_000  # of one file
 UNTRACKED_TOTAL_BYTES = 10_000_000
 UNTRACKED_FILES = 200
-CODE = re.compile(r"git(-\d+)?\.patch$|code/|untracked(-\d+)?/")  # files of a run that keep its code
-COMPARED = ("git_commit", "python", "platform", "host", "processor", "threads", "gpus", "cuda")
 
 
 def packages() -> dict[str, str]:
@@ -40,9 +37,9 @@ def packages() -> dict[str, str]:
 def environment(threads: int) -> dict[str, Any]:
     """Versions, host, user, processor and devices of this process."""
     import psutil
-    import torch
 
-    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    torch = sys.modules.get("torch")  # what has not loaded it, as a mining job, has computed nothing with it
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())] if torch else []
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -53,7 +50,7 @@ def environment(threads: int) -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "threads": threads,
         "gpus": gpus,
-        "cuda": torch.version.cuda,
+        "cuda": torch.version.cuda if torch else None,
         "working_directory": str(Path.cwd()),
         "packages": packages(),
     }
@@ -132,29 +129,6 @@ def code_files(states: Iterable[GitState]) -> dict[str, str]:
             files[f"git{mark}.patch"] = state.patch
         files |= {f"untracked{mark}/{name}": text for name, text in state.untracked.items()}
     return files
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What a run's folder says of its code and machine.
-
-    Args:
-        environment: env.json.
-        code: text of the patches and source files, by name.
-    """
-
-    environment: Mapping[str, Any]
-    code: Mapping[str, str]
-
-
-def read_origin(folder: Path) -> Origin:
-    """The origin kept in a run's folder; a run that kept none has an empty one."""
-    env = folder / "env.json"
-    names = [name for name in list_files(folder) if CODE.match(name)]
-    return Origin(
-        json.loads(env.read_text(encoding="utf-8")) if env.is_file() else {},
-        {name: (folder / name).read_text(encoding="utf-8") for name in names},
-    )
 
 
 def share_origin(source: Path, target: Path) -> None:

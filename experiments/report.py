@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.claims.verdict import holm
 from experiments.errors import ConfigError, unknown
-from experiments.groups import Group, Mean, Member, Paired, grouped, mean_of, members_of, paired
 from experiments.store.files import write_text
+from experiments.store.groups import Group, Mean, Member, Paired, grouped, holm, mean_of, members_of, paired
 from experiments.store.location import Store
 from experiments.store.read import find_run, read_run, runs_table
 

@@ -12,10 +12,11 @@ import numpy as np
 from experiments.build import Say
 from experiments.diff import is_equal, recorded
 from experiments.errors import ConfigError
-from experiments.provenance import differences, read_origin
+from experiments.provenance import differences
 from experiments.resume import differing, stored_and_given
 from experiments.run import Label, Result, run, silent
 from experiments.store.location import Store, locate
+from experiments.store.origin import read_origin
 from experiments.store.read import RunRecord, find_run, read_run
 
 

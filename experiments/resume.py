@@ -21,14 +21,16 @@ from experiments.errors import ConfigError
 from experiments.notify import Notifier
 from experiments.parser import Settings
 from experiments.predictions import settle
-from experiments.provenance import differences, read_origin
+from experiments.provenance import differences
 from experiments.run import Result, ending, execute, record_session, silent
 from experiments.signals import Signals
+from experiments.store.configs import LIMITS
 from experiments.store.heartbeat import TAG, heartbeat, rank, refuse_live
 from experiments.store.location import HIDDEN, Store, locate
+from experiments.store.origin import read_origin
 from experiments.store.read import RunRecord, find_run, read_run
 from experiments.store.write import RunWriter, open_store, reopen_run
-from experiments.trainer import LIMITS, PLACE, TrainerOptions, seconds
+from experiments.trainer import PLACE, TrainerOptions, seconds
 
 PATIENCE = "trainer.early_stopping.patience"
 DEFAULT_PATIENCE = 3  # where only a monitor is given

@@ -20,18 +20,20 @@ from torch.utils.data import DataLoader, IterableDataset
 from experiments.build import Say, Session, build_parts, build_trainer, check_session, objective_of, quiet, set_threads
 from experiments.capture import ConsoleLog
 from experiments.config import Config
-from experiments.errors import ConfigError
+from experiments.label import Label as Label
+from experiments.label import Result as Result
 from experiments.lean import denormals_flushed, idle_hooks_skipped
 from experiments.logger import Logger, step_of
 from experiments.notify import Event, Notifier, last_values, message, without_urls
 from experiments.parser import FACTS
 from experiments.predictions import settle
-from experiments.provenance import code_files, command_line, environment, read_origin, repositories, share_origin
+from experiments.provenance import code_files, command_line, environment, repositories, share_origin
 from experiments.quality import judged_only
 from experiments.signals import Interrupted, Signals
 from experiments.store.files import list_files
 from experiments.store.heartbeat import TAG, heartbeat, rank
 from experiments.store.location import Store, locate
+from experiments.store.origin import read_origin
 from experiments.store.read import read_run
 from experiments.store.write import RunWriter, create_run, open_store
 from experiments.trainer import TrainerOptions
@@ -40,62 +42,6 @@ from lightning_modules.data.resumable import Resumable
 
 RUN_OF_RANK_ZERO = "TAOLU_RUN"  # tells the processes Lightning starts which run they belong to
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a run ended.
-
-    Args:
-        run_id: of the run.
-        name: the run's name.
-        experiment: what runs are grouped by.
-        kind: tag taolu.kind.
-        status: FINISHED, FAILED or KILLED.
-        seconds: wall time of this session.
-        metrics: last value by key.
-        artifacts: names of files, relative to `folder`.
-        folder: the run's files.
-        exit_status: 0, 1, 130 or 143.
-        error: one line saying what failed; empty when nothing did.
-    """
-
-    run_id: str
-    name: str
-    experiment: str
-    kind: str
-    status: str
-    seconds: float
-    metrics: dict[str, float]
-    artifacts: list[str]
-    folder: Path
-    exit_status: int = 0
-    error: str = ""
-
-
-@dataclass
-class Label:
-    """What the user says about a run, beside its config.
-
-    Args:
-        name: of the run; None = the experiment's name and the start of the run's id.
-        tags: the user's own; names that begin with taolu., mlflow. or resume. are the platform's.
-        note: Markdown, shown beside the run.
-        kind: tag taolu.kind.
-        notify: URLs of apprise, told how the run ends and of the first value that is not finite; kept nowhere.
-    """
-
-    name: str | None = None
-    tags: dict[str, str] = field(default_factory=dict)
-    note: str | None = None
-    kind: str = "run"
-    notify: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Raises ConfigError for a tag whose name is kept for the platform."""
-        for key in self.tags:
-            if key.startswith(("taolu.", "mlflow.", "resume.")):
-                raise ConfigError(f"tag '{key}': names that begin with taolu., mlflow. or resume. are the platform's")
 
 
 @dataclass(frozen=True)

@@ -192,13 +192,6 @@ class TrainerOptions:
         return cls(**plain)
 
 
-# May grow in a resumed run: they say how far to go, not what a step is.
-LIMITS = (
-    "trainer.max_epochs",
-    "trainer.max_steps",
-    "trainer.max_time",
-    "trainer.early_stopping.patience",
-)
 # May differ in a resumed run: where it runs, how often it saves. No weight depends on them on one machine.
 PLACE = (
     "trainer.accelerator",

@@ -12,6 +12,8 @@ from mining.lattice import Ints, Lattice
 
 WORDS = 1 << 17  # of bitmaps made in one go: 1 MB, which a second-level cache holds
 Visit = Callable[[NDArray[np.uint64], Ints, int], None]
+Joined = tuple[Ints, Ints, Ints, NDArray[np.uint64]]
+Join = Callable[[NDArray[np.uint64], Ints, int, int], Joined]
 
 
 def popcounts(bits: NDArray[np.uint64]) -> Ints:
@@ -45,13 +47,14 @@ class Members:
     level: int
 
 
-def deepen(members: Members, lattice: Lattice, minimum: int, visit: Visit | None = None) -> None:
+def deepen(members: Members, lattice: Lattice, minimum: int, join: Join, visit: Visit | None = None) -> None:
     """Adds every frequent set that joins members of a class, and theirs, and so on.
 
     Args:
         members: the classes to start from.
         lattice: where to add.
         minimum: baskets a set must be in.
+        join: `joins`, or one that gives the same.
         visit: is given each new set's bits, its number and its length.
     """
     stack = [(members, 0)]
@@ -60,43 +63,63 @@ def deepen(members: Members, lattice: Lattice, minimum: int, visit: Visit | None
         if not lattice.allows(members.level + 1):
             continue
         lattice.check()
-        partners = np.repeat(members.classes[1:], np.diff(members.classes))
-        partners -= np.arange(1, len(partners) + 1)
-        through = np.cumsum(partners[start:])
+        ends = np.repeat(members.classes[1:], np.diff(members.classes))
+        through = np.cumsum((ends - np.arange(1, len(ends) + 1))[start:])
         stop = start + max(int(np.searchsorted(through, WORDS // members.bits.shape[1], side="right")), 1)
-        if stop < len(partners):
+        if stop < len(ends):
             stack.append((members, stop))
-        partners = partners[start:stop]
-        left = np.repeat(np.arange(start, stop), partners)
-        joined = _joined(members, left, spread(np.arange(start, stop) + 1, partners), lattice, minimum, visit)
+        joined = _add(members, join(members.bits, ends[:stop], start, minimum), lattice, visit)
         if joined is not None:
             stack.append((joined, 0))
 
 
-def _joined(
-    members: Members, left: Ints, right: Ints, lattice: Lattice, minimum: int, visit: Visit | None
-) -> Members | None:
-    """The frequent ones among some joins, in the classes of their left; None if no class has two."""
-    both = members.bits.take(left, axis=0)
-    both &= members.bits.take(right, axis=0)
+def joins(bits: NDArray[np.uint64], ends: Ints, start: int, minimum: int) -> Joined:
+    """Left, right, count and bits of the frequent joins of some members with those after them.
+
+    Args:
+        bits: (n_members, W) the baskets of each.
+        ends: (stop,) the end of each one's class.
+        start: the first that is joined; `stop` is the end.
+        minimum: baskets a join must be in.
+    """
+    places = np.arange(start, len(ends))
+    partners = ends[start:] - places - 1
+    left, right = np.repeat(places, partners), spread(places + 1, partners)
+    both = bits.take(left, axis=0)
+    both &= bits.take(right, axis=0)
     counts = popcounts(both)
     keep = np.flatnonzero(counts >= minimum)
-    if not len(keep):
+    return left.take(keep), right.take(keep), counts.take(keep), both.take(keep, axis=0)
+
+
+def _add(members: Members, joined: Joined, lattice: Lattice, visit: Visit | None) -> Members | None:
+    """Adds some joins; those that can be joined again, in the classes of their left, or None."""
+    left, right, counts, both = joined
+    if not len(left):
         return None
-    left, level = left.take(keep), members.level + 1
-    codes = members.codes.take(right.take(keep))
-    first = lattice.add(level, members.nodes.take(left), codes, counts.take(keep))
-    nodes = np.arange(first, first + len(keep))
+    level = members.level + 1
+    codes = members.codes.take(right)
+    first = lattice.add(level, members.nodes.take(left), codes, counts)
+    nodes = np.arange(first, first + len(left))
     if visit is not None:
-        visit(both.take(keep, axis=0), nodes, level)
-    borders = np.flatnonzero(np.r_[True, left[1:] != left[:-1], True])
+        visit(both, nodes, level)
+    borders = np.flatnonzero(np.concatenate(([True], left[1:] != left[:-1], [True])))
     sizes = np.diff(borders)
     alone = sizes == 1
     if alone.any():
         others = np.flatnonzero(np.repeat(~alone, sizes))
-        keep, codes, nodes = keep.take(others), codes.take(others), nodes.take(others)
+        both, codes, nodes = both.take(others, axis=0), codes.take(others), nodes.take(others)
         borders = np.concatenate(([0], np.cumsum(sizes[~alone])))
-    return Members(both.take(keep, axis=0), codes, nodes, borders, level) if len(keep) else None
+    return Members(both, codes, nodes, borders, level) if len(nodes) else None
+
+
+def marks(members: Ints, ranks: Ints, lengths: Ints, shape: tuple[int, int]) -> NDArray[np.uint64]:
+    """Bitmaps of the members, of that shape: group g, the `ranks[g]`-th basket, holds the next `lengths[g]` members."""
+    word = members * shape[1]
+    word += np.repeat(ranks >> 6, lengths)
+    bits = np.zeros(shape, np.uint64)
+    np.add.at(bits.reshape(-1), word, np.repeat(np.uint64(1) << (ranks & 63).astype(np.uint64), lengths))
+    return bits
 
 
 def spread(starts: Ints, lengths: Ints) -> Ints:

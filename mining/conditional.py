@@ -7,7 +7,7 @@ is a pair of members of one class, first < second: a candidate of the next level
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
@@ -19,9 +19,9 @@ from mining.bitmaps import spread
 from mining.lattice import Ints, Lattice
 
 TRIPLES = 1 << 19  # of several classes that are looked at in one go
-MANY = 1 << 23  # of one class: beyond, its prefixes are taken in turns, which bounds memory
+CELLS = 1 << 20  # counted in one table
+MANY, LONG = 1 << 12, 64  # triples of a prefix, and of a prefix in a basket, from which it is counted on its own
 CACHED = 1 << 15  # triples of a slice: 256 kB, which a second-level cache holds beside what is counted
-BUCKETS = 1 << 21  # of hashed counts, at most twice as many
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,6 @@ class Block:
         return Block(self.level, self.codes, self.nodes, self.classes, self.prefixes, self.entries, starts, lengths)
 
 
-def children(block: Block, lattice: Lattice, minimum: int) -> Iterator[Block]:
-    """The blocks of the next level; their members are added to the lattice."""
-    for part in _parts(block):
-        lattice.check()
-        child = _extend(block, part, lattice, minimum)
-        if child is not None:
-            yield child
-
-
 @dataclass(frozen=True)
 class Part:
     """Some groups of a block, each from some member on: (n,) first entry, entries that are prefixes, entries in all."""
@@ -81,6 +72,39 @@ class Part:
     starts: Ints
     prefixes: Ints
     lengths: Ints
+
+
+@dataclass(frozen=True)
+class Found:
+    """Frequent cells by rising prefix, and the groups that are left of a part.
+
+    Args:
+        first: (n_cells,) the prefix of each.
+        second: (n_cells,) the member that follows.
+        counts: (n_cells,).
+        entries: numbers of cells, rising in each group.
+        starts: (n_groups,) first entry of each group; those of a prefix are neighbours, prefixes rising.
+        lengths: (n_groups,) entries of each, two or more.
+    """
+
+    first: Ints
+    second: Ints
+    counts: Ints
+    entries: Ints
+    starts: Ints
+    lengths: Ints
+
+
+Follow = Callable[[Block, Part, int], Found]
+
+
+def children(block: Block, lattice: Lattice, minimum: int, follow: Follow) -> Iterator[Block]:
+    """The blocks of the next level; their members are added to the lattice."""
+    for part in _parts(block):
+        lattice.check()
+        child = _extend(block, part, lattice, minimum, follow)
+        if child is not None:
+            yield child
 
 
 def _parts(block: Block) -> Iterator[Part]:
@@ -92,31 +116,30 @@ def _parts(block: Block) -> Iterator[Part]:
         yield Part(block.starts, block.lengths - 1, block.lengths)
         return
     owner = block.class_of_groups()
-    borders = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1], True])
+    borders = np.flatnonzero(np.concatenate(([True], owner[1:] != owner[:-1], [True])))
     weights = np.add.reduceat(triples, borders[:-1])
     for first, last in reversed(_chunks(weights)):
         groups = slice(borders[first], borders[last])
         starts, lengths = block.starts[groups], block.lengths[groups]
-        if last - first > 1 or weights[first] <= 2 * TRIPLES or weights[first] <= MANY:
+        which = owner[borders[first]]
+        n_cells = block.cells[block.classes[which + 1]] - block.cells[block.classes[which]]
+        if last - first > 1 or weights[first] <= 2 * TRIPLES or n_cells <= CELLS:
             yield Part(starts, lengths - 1, lengths)
         else:
             yield from _parts_of_class(block.entries, starts, lengths)
 
 
 def _parts_of_class(entries: Ints, starts: Ints, lengths: Ints) -> Iterator[Part]:
-    """The groups of one class, cut by prefixes."""
-    members = entries.take(spread(starts, lengths)).astype(np.int64)
-    groups = np.repeat(np.arange(len(starts)), lengths)
-    followers = np.repeat(np.cumsum(lengths), lengths) - np.arange(1, len(members) + 1)
-    low = int(members.min())
-    weights = np.bincount(members - low, followers)
-    ends = lengths
-    for first, _ in reversed(_chunks(weights)):
-        begins = np.bincount(groups, members < low + first, minlength=len(starts)).astype(np.int64)
-        some = np.flatnonzero((begins < ends) & (lengths - begins > 1))
-        prefixes = np.minimum(ends.take(some), lengths.take(some) - 1) - begins.take(some)
-        yield Part((starts + begins).take(some), prefixes, (lengths - begins).take(some))
-        ends = begins
+    """The groups of one class, cut by prefixes: what follows each entry is a group of its own, with one prefix."""
+    at = spread(starts, lengths - 1)
+    rest = np.repeat((starts + lengths).astype(np.int32), lengths - 1) - at
+    order = _argsort(entries.take(at))
+    at, rest = at.take(order), rest.take(order)
+    members = entries.take(at)
+    borders = np.flatnonzero(np.concatenate(([True], members[1:] != members[:-1], [True])))
+    for first, last in reversed(_chunks(np.add.reduceat(rest - 1, borders[:-1]))):
+        some = slice(borders[first], borders[last])
+        yield Part(at[some], np.ones(borders[last] - borders[first], np.int64), rest[some])
 
 
 def _chunks(weights: Ints) -> list[tuple[int, int]]:
@@ -128,8 +151,10 @@ def _chunks(weights: Ints) -> list[tuple[int, int]]:
 
 
 def _argsort(keys: Ints) -> Ints:
-    """The stable order of small keys; sorting numbers that carry their place is several times as fast as an argsort."""
+    """The stable order of keys; sorting numbers that carry their place is several times as fast as an argsort."""
     shift = len(keys).bit_length()
+    if int(keys.max(initial=0)).bit_length() + shift > 63:
+        return np.argsort(keys, kind="stable")
     packed = keys.astype(np.int64) << shift
     packed |= np.arange(len(keys))
     packed.sort()
@@ -137,99 +162,135 @@ def _argsort(keys: Ints) -> Ints:
     return packed
 
 
-def _extend(block: Block, part: Part, lattice: Lattice, minimum: int) -> Block | None:
+def _extend(block: Block, part: Part, lattice: Lattice, minimum: int, follow: Follow) -> Block | None:
     """The classes of some prefixes; None if nothing is frequent or nothing can follow."""
+    found = follow(block, part, minimum)
+    if not len(found.counts):
+        return None
+    codes = block.codes.take(found.second)
+    node = lattice.add(block.level + 1, block.nodes.take(found.first), codes, found.counts)
+    if not lattice.allows(block.level + 2) or not len(found.starts):
+        return None
+    owner = found.first
+    classes = np.flatnonzero(np.concatenate(([True], owner[1:] != owner[:-1], [True])))
+    above = block.nodes.take(owner[classes[:-1]])
+    nodes = np.arange(node, node + len(codes))
+    return Block(block.level + 1, codes, nodes, classes, above, found.entries, found.starts, found.lengths)
+
+
+def followers(block: Block, part: Part, minimum: int) -> Found:
+    """The frequent cells of a part, and the baskets of each prefix cut down to them."""
+    low, top = part_range(block, part)
+    if count_triples(part) > max(MANY * (top - low + 1), LONG * int(part.prefixes.sum())):
+        return _prefix_by_prefix(block, part, minimum)
     candidates = Candidates(block, part)
-    frequent, counts, numbers, lengths = candidates.frequent(minimum)
-    if not len(frequent):
-        return None
-    owner, member = candidates.members(frequent)
-    codes = block.codes.take(member)
-    node = lattice.add(block.level + 1, block.nodes.take(owner), codes, counts)
-    if not lattice.allows(block.level + 2):
-        return None
+    cells, counts, numbers, lengths = candidates.frequent(minimum)
+    first, second = candidates.members(cells)
     long = np.flatnonzero(lengths > 1)  # a basket with one follower has no pair of them
-    if not len(long):
-        return None
     lengths = lengths.astype(np.int64)
     starts = np.cumsum(lengths) - lengths
     long = long.take(_argsort(candidates.prefixes().take(long)))
-    classes = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1], True])
-    above = block.nodes.take(owner[classes[:-1]])
-    nodes = np.arange(node, node + len(codes))
-    return Block(block.level + 1, codes, nodes, classes, above, numbers, starts.take(long), lengths.take(long))
+    return Found(first, second, counts, numbers, starts.take(long), lengths.take(long))
+
+
+def part_range(block: Block, part: Part) -> tuple[int, int]:
+    """The first and the last prefix of a part."""
+    return int(block.entries.take(part.starts).min()), int(block.entries.take(part.starts + part.prefixes - 1).max())
+
+
+def count_triples(part: Part) -> int:
+    """How many triples a part has."""
+    return int((part.prefixes * (2 * part.lengths - part.prefixes - 1)).sum()) // 2
+
+
+def _prefix_by_prefix(block: Block, part: Part, minimum: int) -> Found:
+    """`followers` for long baskets: what follows a prefix is copied in long runs, and counted on its own."""
+    at = spread(part.starts, part.prefixes)
+    ends = np.repeat(part.starts + part.lengths, part.prefixes)
+    members = block.entries.take(at)
+    order = _argsort(members)
+    at, ends, members = at.take(order), ends.take(order), members.take(order)
+    borders = np.flatnonzero(np.concatenate(([True], members[1:] != members[:-1], [True]))).tolist()
+    number = np.full(int(block.entries.max()) + 1, -1, np.int32)
+    empty = np.empty(0, np.int64)
+    cells, entries, sizes, n_cells = [(empty, empty, empty)], [empty.astype(np.int32)], [empty], 0
+    for begin, end in pairwise(borders):
+        runs = [block.entries[a + 1 : z] for a, z in zip(at[begin:end].tolist(), ends[begin:end].tolist(), strict=True)]
+        row = np.concatenate(runs)
+        counts = np.bincount(row)
+        frequent = np.flatnonzero(counts >= minimum)
+        cells.append((np.full(len(frequent), members[begin]), frequent, counts.take(frequent)))
+        if len(frequent) > 1:
+            number[frequent] = np.arange(n_cells, n_cells + len(frequent), dtype=np.int32)
+            numbers = number.take(row)
+            number[frequent] = -1
+            kept = numbers >= 0
+            through = np.concatenate(([0], np.cumsum(kept)))
+            entries.append(numbers[kept])
+            sizes.append(np.diff(through.take(np.cumsum([0, *map(len, runs)]))))
+        n_cells += len(frequent)
+    lengths = np.concatenate(sizes)
+    long = np.flatnonzero(lengths > 1)
+    first, second, found = (np.concatenate(column) for column in zip(*cells, strict=True))
+    starts = np.cumsum(lengths) - lengths
+    return Found(first, second, found, np.concatenate(entries), starts.take(long), lengths.take(long))
 
 
 class Candidates:
-    """The cells of a part, a slice at a time: what a second-level cache holds is read several times for free."""
+    """The cells of a part, a slice at a time, which a second-level cache holds: a pair of places after the other.
+
+    A slice is (n_pairs, n_groups): what is copied and added are long runs, whatever the length of a basket.
+    """
 
     def __init__(self, block: Block, part: Part) -> None:
-        cells = block.cells
         order = _argsort(part.prefixes * (int(part.lengths.max()) + 1) + part.lengths)
         part = Part(part.starts.take(order), part.prefixes.take(order), part.lengths.take(order))
-        self._shapes = _shapes(part)
-        self._tables = [
-            block.entries.take(part.starts[s.groups, None] + np.arange(s.length)).astype(np.int64) for s in self._shapes
-        ]
-        self._low = min(int(table[:, 0].min()) for table in self._tables)
-        tops = (int(table[:, s.prefixes - 1].max()) for s, table in zip(self._shapes, self._tables, strict=True))
-        self._firsts = cells[self._low : max(tops) + 2]  # first cell of each prefix, and the end
+        self._n_triples = count_triples(part)
+        self._low, top = part_range(block, part)
+        self._firsts = block.cells[self._low : top + 2]  # first cell of each prefix, and the end
         self._base = self._firsts[0]
         self._shift = self._firsts - np.arange(self._low, self._low + len(self._firsts)) - (1 + self._base)
-        self._own = [
-            self._shift.take(t[:, : s.prefixes] - self._low) for s, t in zip(self._shapes, self._tables, strict=True)
+        self._tables = [
+            (shape, block.entries.take(part.starts[shape.groups] + np.arange(shape.length)[:, None]).astype(np.int64))
+            for shape in _shapes(part)
         ]
+        self._own = [self._shift.take(table[: shape.prefixes] - self._low) for shape, table in self._tables]
 
     def frequent(self, minimum: int) -> tuple[Ints, Ints, Ints, Ints]:
         """Frequent cells, their counts, the cell number of each triple kept, and how many each prefix entry kept."""
         n_cells = int(self._firsts[-1] - self._base)
-        shapes = zip(self._shapes, self._tables, strict=True)
-        n_triples = sum(len(table) * len(_pairs(s.prefixes, s.length)[0]) for s, table in shapes)
-        if n_cells > max(1 << 20, n_triples):
-            # a bucket's triples, were they even, are a quarter of what a frequent cell has
-            n_buckets = 1 << min(max(4 * n_triples // minimum, 1 << 10), BUCKETS).bit_length()
-            return self._frequent_of_many(minimum, n_buckets)
-        counts = np.zeros(n_cells, np.int32)
-        for cells in self._unordered():
-            np.add.at(counts, cells, np.int32(1))
-        enough = counts >= minimum
-        frequent = np.flatnonzero(enough)
-        number = np.full(n_cells, -1, np.int32)
-        number[frequent] = np.arange(len(frequent), dtype=np.int32)
-        numbers, lengths = [], []
+        many = n_cells > max(CELLS, self._n_triples)
+        if many:
+            cells, counts, of_triples = self._sorted(minimum)
+        else:
+            counts = np.zeros(n_cells, np.int32)
+            for _, rows in self._slices():
+                np.add.at(counts, rows.ravel(), np.int32(1))
+            cells = np.flatnonzero(counts >= minimum)
+            counts = counts.take(cells)
+            number = np.full(n_cells, -1, np.int32)
+            number[cells] = np.arange(len(cells), dtype=np.int32)
+        numbers, lengths, at = [], [], 0
         for shape, rows in self._slices():
-            some = number.take(rows)
+            some = of_triples[at : at + rows.size].reshape(rows.shape) if many else number.take(rows)
+            at += rows.size
             kept = some >= 0
             lengths.append(_sums(kept, shape))
-            numbers.append(some.ravel().take(np.flatnonzero(kept)))
-        return frequent, counts.take(frequent), np.concatenate(numbers), np.concatenate(lengths)
+            numbers.append(some.T[kept.T])
+        return cells, counts, np.concatenate(numbers), np.concatenate(lengths)
 
-    def _frequent_of_many(self, minimum: int, n_buckets: int) -> tuple[Ints, Ints, Ints, Ints]:
-        """With too many cells for a table, hashed counts come first (Park, Chen & Yu 1995); what passes is sorted."""
-        counts = np.zeros(n_buckets, np.int32)
-        for cells in self._unordered():
-            np.add.at(counts, cells & (n_buckets - 1), np.int32(1))
-        passes = counts >= minimum
-        where, some = [], []
-        for shape, rows in self._slices():
-            places = np.flatnonzero(passes.take(rows & (n_buckets - 1)))
-            where.append((shape, rows.shape, places))
-            some.append(rows.ravel().take(places))
-        cells = np.concatenate(some)
-        order = _argsort(cells)
-        cells = cells.take(order)
-        starts = np.flatnonzero(np.r_[True, cells[1:] != cells[:-1]][: len(cells)])
-        counts = np.diff(np.append(starts, len(cells)))
+    def _sorted(self, minimum: int) -> tuple[Ints, Ints, Ints]:
+        """Frequent cells, their counts, and each triple's cell number or -1, by sorting, for very many cells."""
+        keys = np.concatenate([rows.ravel() for _, rows in self._slices()])
+        order = _argsort(keys)
+        cells = keys.take(order)
+        starts = np.flatnonzero(np.concatenate(([True], cells[1:] != cells[:-1])))
+        counts = np.diff(np.append(starts, len(keys)))
         enough = counts >= minimum
-        numbers = np.empty(len(cells), np.int32)
-        numbers[order] = np.repeat(np.where(enough, np.cumsum(enough) - 1, -1), counts)
-        good, at, lengths = numbers >= 0, 0, []
-        for shape, size, places in where:
-            kept = np.zeros(size, bool)
-            kept.ravel()[places] = good[at : at + len(places)]
-            lengths.append(_sums(kept, shape))
-            at += len(places)
-        return cells.take(starts[enough]), counts[enough], numbers.take(np.flatnonzero(good)), np.concatenate(lengths)
+        starts, counts = starts[enough], counts[enough]
+        of_triples = np.full(len(keys), -1, np.int32)
+        of_triples[order.take(spread(starts, counts))] = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+        return cells.take(starts), counts, of_triples
 
     def members(self, cells: Ints) -> tuple[Ints, Ints]:
         """First and second member of each cell."""
@@ -238,43 +299,42 @@ class Candidates:
 
     def prefixes(self) -> Ints:
         """(n_prefix_entries,) the member of each, in the order of the slices."""
-        return np.concatenate([t[:, : s.prefixes].ravel() for s, t in zip(self._shapes, self._tables, strict=True)])
+        return np.concatenate([table[: shape.prefixes].T.ravel() for shape, table in self._tables])
 
     def _slices(self) -> Iterator[tuple[Shape, NDArray[np.int64]]]:
-        """(n_groups, n_pairs) cells."""
-        for shape, table, own in zip(self._shapes, self._tables, self._own, strict=True):
-            first, second = _pairs(shape.prefixes, shape.length)
-            step = max(CACHED // len(first), 1)
-            for at in range(0, len(table), step):
-                rows = table[at : at + step].take(second, axis=1)
-                rows += own[at : at + step].take(first, axis=1)
-                yield shape, rows
-
-    def _unordered(self) -> Iterator[NDArray[np.int64]]:
-        """The same cells, flat: a pair of places after the other, which copies long runs instead of single numbers."""
-        for shape, table, own in zip(self._shapes, self._tables, self._own, strict=True):
-            first, second = _pairs(shape.prefixes, shape.length)
-            step = max(CACHED // len(first), 1)
-            for at in range(0, len(table), step):
-                rows = np.ascontiguousarray(table[at : at + step].T).take(second, axis=0)
-                rows += np.ascontiguousarray(own[at : at + step].T).take(first, axis=0)
-                yield rows.ravel()
+        for (shape, table), own in zip(self._tables, self._own, strict=True):
+            if shape.prefixes == 1:
+                yield shape, table[1:] + own
+                continue
+            first, second = shape.pairs
+            rows = table.take(second, axis=0)
+            rows += own.take(first, axis=0)
+            yield shape, rows
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Groups of a part that are alike: which, and how many prefixes and entries each has."""
+    """Like groups of a part, no more than a cache holds: which, and how many prefixes and entries each has."""
 
     groups: slice
     prefixes: int
     length: int
 
+    @property
+    def pairs(self) -> tuple[Ints, Ints]:
+        """First and second place of each pair, (n_pairs,)."""
+        return _pairs(self.prefixes, self.length)
 
-def _shapes(part: Part) -> list[Shape]:
+
+def _shapes(part: Part) -> Iterator[Shape]:
     """The shapes of a part whose like groups are neighbours."""
     new = (part.prefixes[1:] != part.prefixes[:-1]) | (part.lengths[1:] != part.lengths[:-1])
-    borders = np.flatnonzero(np.r_[True, new, True]).tolist()
-    return [Shape(slice(a, b), int(part.prefixes[a]), int(part.lengths[a])) for a, b in pairwise(borders)]
+    borders = np.flatnonzero(np.concatenate(([True], new, [True]))).tolist()
+    for start, end in pairwise(borders):
+        prefixes, length = int(part.prefixes[start]), int(part.lengths[start])
+        step = max(CACHED // len(_pairs(prefixes, length)[0]), 1)
+        for at in range(start, end, step):
+            yield Shape(slice(at, min(at + step, end)), prefixes, length)
 
 
 @lru_cache(maxsize=256)
@@ -284,13 +344,17 @@ def _pairs(prefixes: int, length: int) -> tuple[Ints, Ints]:
     return first, second
 
 
-def _sums(kept: NDArray[np.bool_], shape: Shape) -> NDArray[np.float32]:
-    """How many triples of each prefix of each group are kept, (n_groups * n_prefixes,)."""
-    return (kept.astype(np.float32) @ _is_first(shape.prefixes, shape.length)).ravel()
-
-
 @lru_cache(maxsize=256)
-def _is_first(prefixes: int, length: int) -> NDArray[np.float32]:
-    """(n_pairs, prefixes) whether a pair starts there."""
-    starts: NDArray[np.bool_] = _pairs(prefixes, length)[0][:, None] == np.arange(prefixes)
-    return starts.astype(np.float32)
+def _borders(prefixes: int, length: int) -> list[tuple[int, int]]:
+    """Where the pairs of each prefix start and end."""
+    places = np.searchsorted(_pairs(prefixes, length)[0], np.arange(prefixes + 1))
+    return list(pairwise(places.tolist()))
+
+
+def _sums(kept: NDArray[np.bool_], shape: Shape) -> Ints:
+    """How many triples of each prefix of each group are kept, (n_groups * n_prefixes,)."""
+    kind = np.uint8 if shape.length < 256 else np.int32
+    sums = np.empty((shape.prefixes, kept.shape[1]), kind)
+    for (start, end), own in zip(_borders(shape.prefixes, shape.length), sums, strict=True):
+        np.add.reduce(kept[start:end].view(np.uint8), axis=0, dtype=kind, out=own)
+    return sums.T.ravel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mining.bitmaps import Members, deepen
+from mining.bitmaps import Join, Members, deepen
 from mining.lattice import CubePart, Ints, Lattice
 
 WIDEST = 12  # members of a cube: 4096 subsets, whose counts for 64 sets a second-level cache holds
@@ -114,7 +114,7 @@ def _members(masks: Ints, n_items: int, size: int, codes: Ints) -> Ints:
     return table
 
 
-def mine_dense(members: Members, n_rows: int, node: int, lattice: Lattice, minimum: int) -> None:
+def mine_dense(members: Members, n_rows: int, node: int, lattice: Lattice, minimum: int, join: Join) -> None:
     """Adds every frequent set of two or more members of one class, by a cube where that pays.
 
     Args:
@@ -123,12 +123,13 @@ def mine_dense(members: Members, n_rows: int, node: int, lattice: Lattice, minim
         node: number of their common prefix.
         lattice: where to add.
         minimum: baskets a set must be in.
+        join: as in `deepen`.
     """
     n_items = min(WIDEST, len(members.codes))
     has = np.unpackbits(members.bits.view(np.uint8), axis=1, count=n_rows, bitorder="little")
     cube = Cube(has, n_items, members.codes, lattice, minimum)
     if sum(map(len, cube.by_size)) < FULL * 2**n_items:
-        deepen(members, lattice, minimum)
+        deepen(members, lattice, minimum, join)
         return
     cube.add_whole(node, members.level - 1)
     if others := len(members.codes) - n_items:
@@ -138,4 +139,4 @@ def mine_dense(members: Members, n_rows: int, node: int, lattice: Lattice, minim
         bits, nodes = padded.view(np.uint64), members.nodes[:others]
         cube.visit(bits, nodes, members.level)
         rest = Members(bits, members.codes[:others], nodes, np.array([0, others]), members.level)
-        deepen(rest, lattice, minimum, cube.visit)
+        deepen(rest, lattice, minimum, join, cube.visit)

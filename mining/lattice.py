@@ -109,7 +109,7 @@ class Lattice:
 
     def _spend(self, n: int, level: int) -> None:
         self.n_itemsets += n
-        self._bytes += n * (12.0 + level)
+        self._bytes += n * (32.0 + 2 * level)  # here, and once more in `arrays`
 
     def arrays(self, ids: Ints) -> tuple[Ints, NDArray[np.int32], Ints]:
         """The items of all sets one after the other, the sets' lengths and counts; shorter sets come first.

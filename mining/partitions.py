@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mining.apriori import Itemsets, mine_itemsets, threshold
-from mining.baskets import Baskets
+from mining.baskets import Baskets, sort_rows
 from mining.bitmaps import popcounts
 from mining.lattice import Budget, Ints
 from mining.subsets import Index
@@ -92,7 +92,9 @@ class Job:
         ends = np.memmap(self.folder / "ends.i8", np.int64, "r")[self.first : self.last + 1]
         kind = _kind(self.n_items)
         codes = np.memmap(self.folder / "codes.bin", kind, "r") if ends[-1] else np.empty(0, kind)
-        return Baskets(range(self.n_items), ends - ends[0], codes[ends[0] : ends[-1]].astype(np.int32))
+        entries = codes[ends[0] : ends[-1]].astype(np.int32)
+        sort_rows(entries, np.diff(ends), self.n_items)
+        return Baskets(range(self.n_items), ends - ends[0], entries)
 
     def file(self, kind: str) -> Path:
         """Where the part's sets, or its counts of all sets, lie."""

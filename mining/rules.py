@@ -20,6 +20,7 @@ from mining.subsets import Index, Keys
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+CHUNK = 1 << 13  # rules measured in one go: all columns stay in a second-level cache
 MEASURES = (
     "antecedent support",
     "consequent support",
@@ -101,7 +102,7 @@ class Rules:
     def measures(self) -> dict[str, NDArray[np.float64]]:
         """All of `MEASURES`, (n_rules,) each."""
         a, c, both = self.counts()
-        return _measures(a.astype(float), c.astype(float), both.astype(float), self.itemsets.n_baskets)
+        return measures_of(a.astype(float), c.astype(float), both.astype(float), self.itemsets.n_baskets)
 
     @cached_property
     def p_values(self) -> NDArray[np.float64]:
@@ -180,7 +181,7 @@ def rules(
         raise ValueError(f"max_head = {max_head}: must be at least 1; None sets no bound")
     found = _generate(itemsets, min_confidence, max_head, strict)
     antecedents, consequents, unions = (np.concatenate([*column, np.empty(0, np.int64)]) for column in found)
-    return Rules(itemsets, antecedents, consequents, unions, _n_candidates(itemsets, max_head))
+    return Rules(itemsets, antecedents, consequents, unions, possible_rules(itemsets, max_head))
 
 
 def article_rules(found: Rules) -> dict[tuple[Hashable, ...], tuple[float, float]]:
@@ -193,7 +194,7 @@ def article_rules(found: Rules) -> dict[tuple[Hashable, ...], tuple[float, float
     }
 
 
-def _n_candidates(itemsets: Itemsets, max_head: int | None) -> int:
+def possible_rules(itemsets: Itemsets, max_head: int | None) -> int:
     """Ways to cut the itemsets in two."""
     total = 0
     for length, n in enumerate(np.bincount(itemsets.lengths).tolist()):
@@ -265,13 +266,22 @@ def _to_grow(last: list[Heads], confident: NDArray[np.bool_], place: int, head: 
     return rows.take(good), keys.take(good)
 
 
-def _measures(a: Floats, c: Floats, both: Floats, n: int) -> dict[str, Floats]:
-    """Measures from counts; where mlxtend divides by a difference of floats, the difference here is exact."""
+def measures_of(a: Floats, c: Floats, both: Floats, n: int) -> dict[str, Floats]:
+    """All of `MEASURES`, from counts among n; where mlxtend divides by a difference of floats, it is exact here."""
+    columns = np.empty((len(MEASURES), len(a)))
+    for at in range(0, len(a), CHUNK):
+        some = slice(at, at + CHUNK)
+        _measure(a[some], c[some], both[some], n, columns[:, some])
+    return dict(zip(MEASURES, columns, strict=True))
+
+
+def _measure(a: Floats, c: Floats, both: Floats, n: int, columns: Floats) -> None:
+    """Fills the columns of a few rules."""
     confidence = both / a
     surplus = both * n - a * c  # leverage times n squared
     scale = np.maximum(both * (n - a), a * (c - both))
     with np.errstate(divide="ignore", invalid="ignore"):
-        columns = (
+        columns[:] = (
             a / n,
             c / n,
             both / n,
@@ -285,7 +295,6 @@ def _measures(a: Floats, c: Floats, both: Floats, n: int) -> dict[str, Floats]:
             np.where(c < n, surplus / (a * (n - c)), 0.0),
             (confidence + both / c) / 2,
         )
-    return dict(zip(MEASURES, columns, strict=True))
 
 
 def _redundant(found: Rules) -> NDArray[np.bool_]:

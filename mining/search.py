@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from mining.bitmaps import Members, deepen, spread
-from mining.conditional import Block, children
+import numpy as np
+from numpy.typing import NDArray
+
+from mining.bitmaps import Join, Members, deepen, joins, marks, spread
+from mining.conditional import LONG, Block, Follow, children, followers
 from mining.cube import mine_dense
 from mining.lattice import Ints, Lattice
 
 WIDE, LARGE = 8, 20_000  # words of a bitmap, and words its joins read, from which a class is tried as a cube
 TRIPLE, JOIN, WORD, ENTRY = 10.0, 12.0, 1.0, 4.0  # nanoseconds, as measured; only their ratios matter
+COPIED, PREFIX = 3.0, 20_000.0  # of a triple in long baskets, and of each prefix then
 
 
-def search(block: Block, lattice: Lattice, minimum: int) -> None:
+@dataclass(frozen=True)
+class Kernels:
+    """The three functions nearly all time is spent in; those of `mining.compiled` give the same."""
+
+    follow: Follow = followers
+    mark: Callable[[Ints, Ints, Ints, tuple[int, int]], NDArray[np.uint64]] = marks
+    join: Join = joins
+
+
+def search(block: Block, lattice: Lattice, minimum: int, kernels: Kernels) -> None:
     """Adds every frequent set of two or more members of the block's classes."""
     stack = [iter([block])]
     while stack:
@@ -21,12 +35,12 @@ def search(block: Block, lattice: Lattice, minimum: int) -> None:
         if current is None:
             stack.pop()
             continue
-        rest = _dense_classes(current, lattice, minimum)
+        rest = _dense_classes(current, lattice, minimum, kernels)
         if rest is not None:
-            stack.append(children(rest, lattice, minimum))
+            stack.append(children(rest, lattice, minimum, kernels.follow))
 
 
-def _dense_classes(block: Block, lattice: Lattice, minimum: int) -> Block | None:
+def _dense_classes(block: Block, lattice: Lattice, minimum: int, kernels: Kernels) -> Block | None:
     """Mines the classes that are cheaper as bitmaps; what remains of the block."""
     owner = block.class_of_groups()
     lengths = block.lengths
@@ -37,11 +51,14 @@ def _dense_classes(block: Block, lattice: Lattice, minimum: int) -> Block | None
     n_entries = np.bincount(owner, lengths, minlength=n_classes)
     sizes = np.diff(block.classes)
     joins = sizes * (sizes - 1) / 2 * (JOIN + WORD * n_words)
-    dense = joins + ENTRY * n_entries <= TRIPLE * n_triples
+    copied = np.where(n_triples > LONG * n_entries, COPIED * n_triples + PREFIX * sizes, np.inf)
+    dense = joins + ENTRY * n_entries <= np.minimum(TRIPLE * n_triples, copied)
     if dense.any():
         widths = _width(n_words)
         for width in np.unique(widths[dense & (n_rows > 0)]):
-            _bitmaps(block, owner, n_rows, dense & (widths == width), int(width), lattice, minimum)
+            chosen = dense & (widths == width)
+            members, rows, prefixes = _members(block, owner, n_rows, chosen, int(width), kernels)
+            _mine(members, rows, prefixes, lattice, minimum, kernels.join)
     if dense.all():
         return None
     return block.only(~dense.take(owner)) if dense.any() else block
@@ -53,34 +70,34 @@ def _width(n_words: Ints) -> Ints:
     return steps[np.searchsorted(steps, n_words)]
 
 
-def _bitmaps(block: Block, owner: Ints, n_rows: Ints, chosen: Ints, width: int, lattice: Lattice, minimum: int) -> None:
-    """Mines some classes on bitmaps of `width` words over their own baskets: the large alone, the others together."""
+def _members(
+    block: Block, owner: Ints, n_rows: Ints, chosen: Ints, width: int, kernels: Kernels
+) -> tuple[Members, Ints, Ints]:
+    """Some classes as bitmaps of `width` words over their own baskets; how many these are; the classes' prefixes."""
     groups = np.flatnonzero(chosen.take(owner))
-    rank = groups - (np.cumsum(n_rows) - n_rows).take(owner.take(groups))  # of a basket in its class
+    ranks = groups - (np.cumsum(n_rows) - n_rows).take(owner.take(groups))  # of a basket in its class
     lengths = block.lengths.take(groups)
     sizes = np.diff(block.classes)
     members = np.flatnonzero(np.repeat(chosen, sizes))
     renumbered = np.empty(len(block.codes), np.int64)
     renumbered[members] = np.arange(len(members))
-    word = renumbered.take(block.entries.take(spread(block.starts.take(groups), lengths))) * width
-    word += np.repeat(rank >> 6, lengths)
-    flat = np.zeros(len(members) * width, np.uint64)
-    np.add.at(flat, word, np.repeat(np.uint64(1) << (rank & 63).astype(np.uint64), lengths))
-    bits = flat.reshape(-1, width)
-    codes, nodes = block.codes.take(members), block.nodes.take(members)
-    sizes, rows, prefixes = sizes[chosen], n_rows[chosen], block.prefixes[chosen]
-    classes = np.concatenate(([0], np.cumsum(sizes)))
+    entries = renumbered.take(block.entries.take(spread(block.starts.take(groups), lengths)))
+    bits = kernels.mark(entries, ranks, lengths, (len(members), width))
+    classes = np.concatenate(([0], np.cumsum(sizes[chosen])))
+    made = Members(bits, block.codes.take(members), block.nodes.take(members), classes, block.level)
+    return made, n_rows[chosen], block.prefixes[chosen]
+
+
+def _mine(members: Members, rows: Ints, prefixes: Ints, lattice: Lattice, minimum: int, join: Join) -> None:
+    """Mines classes of like width: the large alone, the others together."""
+    bits, codes, nodes, classes = members.bits, members.codes, members.nodes, members.classes
+    sizes, width = np.diff(classes), bits.shape[1]
     is_large = (sizes * (sizes - 1) // 2 * width > LARGE) & (width >= WIDE)
     for at in np.flatnonzero(is_large).tolist():
-        part = slice(classes[at], classes[at + 1])
-        mine_dense(
-            Members(bits[part], codes[part], nodes[part], np.array([0, sizes[at]]), block.level),
-            int(rows[at]),
-            int(prefixes[at]),
-            lattice,
-            minimum,
-        )
+        some = slice(classes[at], classes[at + 1])
+        one = Members(bits[some], codes[some], nodes[some], np.array([0, sizes[at]]), members.level)
+        mine_dense(one, int(rows[at]), int(prefixes[at]), lattice, minimum, join)
     if not is_large.all():
         rest = np.flatnonzero(np.repeat(~is_large, sizes)) if is_large.any() else slice(None)
         ends = np.concatenate(([0], np.cumsum(sizes[~is_large])))
-        deepen(Members(bits[rest], codes[rest], nodes[rest], ends, block.level), lattice, minimum)
+        deepen(Members(bits[rest], codes[rest], nodes[rest], ends, members.level), lattice, minimum, join)

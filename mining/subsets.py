@@ -31,9 +31,8 @@ class Index:
         for seed in itertools.count():
             self.code = np.random.default_rng(seed).integers(1 << 64, size=n_items, dtype=np.uint64)
             self.keys = {length: self._keys(table) for length, (table, _) in tables.items()}
-            self._orders = {length: np.argsort(keys) for length, keys in self.keys.items()}
-            self._sorted = {length: self.keys[length].take(order) for length, order in self._orders.items()}
-            if all((keys[1:] != keys[:-1]).all() for keys in self._sorted.values()):
+            self._known = {length: _Known(keys, self.firsts[length]) for length, keys in self.keys.items()}
+            if all(known.distinct for known in self._known.values()):
                 break
 
     def _keys(self, table: Ints) -> Keys:
@@ -44,11 +43,8 @@ class Index:
 
     def find(self, keys: Keys, length: int) -> Ints:
         """Number of each set among all, by its key and length; -1 where it is not known."""
-        if length not in self.tables:
-            return np.full(len(keys), -1)
-        known = self._sorted[length]
-        at = np.minimum(np.searchsorted(known, keys), len(known) - 1)
-        return np.where(known.take(at) == keys, self._orders[length].take(at) + self.firsts[length], -1)
+        known = self._known.get(length)
+        return np.full(len(keys), -1) if known is None else known.find(keys)
 
     def without_superset(self, equal_counts: bool) -> NDArray[np.bool_]:
         """(n_itemsets,) whether no set of one item more is known to hold it, or none with the same count."""
@@ -61,3 +57,28 @@ class Index:
                 part = part[known]
                 kept[part[all_counts.take(part) == counts[known]] if equal_counts else part] = False
         return kept
+
+
+class _Known:
+    """Numbers of some keys: the sorted keys, and where those start that have the same first bits.
+
+    Keys are as good as random; with more than twice as many places as keys, few places have several.
+    """
+
+    def __init__(self, keys: Keys, first: int) -> None:
+        order = np.argsort(keys)
+        self._keys = np.append(keys.take(order), np.uint64(2**64 - 1))
+        self._numbers = np.append(order + first, -1)
+        self.distinct = bool((self._keys[1:-1] != self._keys[:-2]).all())
+        bits = len(keys).bit_length() + 1
+        self._shift = np.uint64(64 - bits)
+        sizes = np.bincount((self._keys[:-1] >> self._shift).view(np.int64), minlength=1 << bits)
+        self._starts = np.cumsum(sizes, dtype=np.int32) - sizes.astype(np.int32)
+        self._most = int(sizes.max())
+
+    def find(self, keys: Keys) -> Ints:
+        """Number of each key; -1 where it is not known."""
+        at = self._starts.take((keys >> self._shift).view(np.int64))
+        for _ in range(self._most - 1):
+            at += self._keys.take(at) < keys
+        return np.where(self._keys.take(at) == keys, self._numbers.take(at), -1)

@@ -113,6 +113,11 @@ def writer(store: Store) -> Writer:
 
 @pytest.fixture
 def filled_store(writer: Writer) -> Store:
+    """The store that `fill` fills."""
+    return fill(writer)
+
+
+def fill(writer: Writer) -> Store:
     """Three runs: `steady` with curves, images, config and console, `broken` with a traceback, and `going` on."""
     curve = [4 * math.exp(-step / 15) + 1 for step in range(60)]
     steady = writer.run(

@@ -28,9 +28,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_verbs_experiments_and_shells_are_completed() -> None:
     assert complete([""]) == list(VERBS)
-    assert complete(["r"]) == ["run", "resume", "rerun", "runs", "report", "restore"]
+    assert complete(["r"]) == ["run", "resume", "rerun", "runs", "report", "restore", "rules"]
     assert complete(["run", "v"]) == ["vae"]
     assert complete(["completion", ""]) == list(SCRIPTS)
+    assert complete(["mine", "a"]) == ["apriori"]
 
 
 def test_options_are_those_of_the_verb_and_of_the_experiment() -> None:
@@ -87,7 +88,7 @@ def test_a_cached_schema_is_read_and_not_made_again(cache: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["ru"], ["run", "runs"]),
+        (["ru"], ["run", "runs", "rules"]),
         (["run", "v"], ["vae"]),
         (["run", "vae", "--model.lat"], ["--model.latent_dim"]),
         (["run", "vae", "--data", "i"], ["images"]),

@@ -7,7 +7,8 @@ from typing import Literal
 import pytest
 
 from experiments.errors import ConfigError
-from experiments.parser import FILLED, as_plain, build_parser, flatten, options_of, parse_settings, type_name
+from experiments.parser import FILLED, as_plain, build_parser, options_of, parse_settings, type_name
+from experiments.store.configs import flatten
 
 
 class Part:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from experiments import provenance
-from experiments.provenance import GitState, Origin, code_files, differences, read_origin, repositories
+from experiments.provenance import GitState, code_files, differences, repositories
 from experiments.store.files import write_text
+from experiments.store.origin import Origin, read_origin
 
 
 def repository(folder: Path) -> Path:

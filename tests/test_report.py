@@ -16,10 +16,10 @@ import pytest
 from scipy import stats
 
 import taolu
-from experiments.claims.verdict import holm
 from experiments.cli import main
 from experiments.errors import ConfigError
 from experiments.report import report
+from experiments.store.groups import holm
 from tests.conftest import Writer, png
 
 VALUES = {"0.1": [1.0, 1.2, 0.9, 1.1], "0.2": [2.0, 2.3, 1.8, 2.2], "0.3": [1.1, 1.0, 1.3, 1.2]}

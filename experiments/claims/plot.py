@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
+from pathlib import Path as File
 from typing import TYPE_CHECKING, Literal
 
 from experiments.claims.registry import Axes, Claim, Curve, Evidence, Point
@@ -252,12 +253,13 @@ def _element(shape: Shape) -> str:
     )
 
 
-def image(drawn: Sequence[Shape], scale: int = 2) -> Image:
+def image(drawn: Sequence[Shape], scale: int = 2, font: File | None = None) -> Image:
     """The picture in pixels.
 
     Args:
         drawn: its shapes.
         scale: pixels a unit of the SVG.
+        font: a file with the letters of its texts; without one they are written in Pillow's own, which has ASCII.
     """
     from PIL import Image, ImageDraw
 
@@ -274,15 +276,16 @@ def image(drawn: Sequence[Shape], scale: int = 2) -> Image:
             for start, end in _dashes(points, 6 * scale, 4 * scale) if shape.dashed else pairwise(points):
                 draw.line((start, end), fill=shape.colour, width=max(1, round(shape.width * scale)))
         else:
-            _write(picture, shape, scale)
+            _write(picture, shape, scale, font)
     return picture
 
 
-def _write(picture: Image, shape: Text, scale: int) -> None:
+def _write(picture: Image, shape: Text, scale: int, file: File | None) -> None:
     from PIL import Image, ImageDraw, ImageFont
 
-    font = ImageFont.load_default(shape.size * scale)
-    text = latin(shape.text)
+    size = shape.size * scale
+    font = ImageFont.load_default(size) if file is None else ImageFont.truetype(str(file), size)
+    text = latin(shape.text) if file is None else shape.text
     anchor = {"start": "ls", "middle": "ms", "end": "rs"}[shape.anchor]
     if not shape.upwards:
         ImageDraw.Draw(picture).text((shape.x * scale, shape.y * scale), text, shape.colour, font, anchor)

@@ -25,6 +25,10 @@ ARTICLES: dict[int, tuple[str, ...]] = {
     6234: ("experiments.claims.adaptive:CLAIMS",),
     5383: ("experiments.claims.vae:CLAIMS",),
     6051: ("experiments.claims.lipschitz:CLAIMS",),
+    7292: ("experiments.claims.gpt2:CLAIMS",),
+    5448: ("experiments.claims.entropy:CLAIMS",),
+    5476: ("experiments.claims.lexicon:CLAIMS",),
+    5525: ("experiments.claims.apriori:CLAIMS",),
 }
 # Laws known to be false, to see the verdict "fails" at work; run by id only.
 PLANTED = "experiments.claims.planted:CLAIMS"

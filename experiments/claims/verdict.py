@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from experiments.claims.registry import Claim, Evidence
+from experiments.store.groups import holm
 
 Verdict = Literal["holds", "fails", "undetermined"]
 ALPHA = 0.05
@@ -64,20 +65,6 @@ def _undecided(p: float, alpha: float, n_claims: int) -> str:
     if p > alpha:
         return "the interval is too wide, or lies across the edge of the tolerance"
     return f"decided by itself (p = {p:.2g}), but not among the {n_claims} claims judged together"
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected by Holm's step-down rule, at most 1.
-
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    corrected = [0.0] * len(p_values)
-    largest = 0.0
-    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
-        corrected[i] = largest
-    return corrected
 
 
 def _decision(claim: Claim, evidence: Evidence) -> Decision:

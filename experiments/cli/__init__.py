@@ -6,11 +6,24 @@ import os
 import sys
 from collections.abc import Sequence
 
-from experiments.cli import claims, continuations, convert, generate, launch, queue, runs, services, sweeps, upkeep
+from experiments.cli import (
+    claims,
+    continuations,
+    convert,
+    generate,
+    launch,
+    lexicon,
+    mining,
+    queue,
+    runs,
+    services,
+    sweeps,
+    upkeep,
+)
 from experiments.cli.options import OPTIONS, Verb, take
 from experiments.errors import ConfigError, did_you_mean
 
-TOPICS = (launch, sweeps, continuations, runs, queue, upkeep, claims, convert, generate, services)
+TOPICS = (launch, sweeps, continuations, runs, queue, upkeep, claims, mining, lexicon, convert, generate, services)
 VERBS: dict[str, Verb] = {name: verb for topic in TOPICS for name, verb in topic.VERBS.items()}
 
 

@@ -37,9 +37,10 @@ def _list(words: list[str], options: Options) -> int:
     from experiments.config import describe, experiment_names
 
     if options.get("schema"):
+        from experiments.completion import cached_schema
         from experiments.manual import schema
 
-        print_json(schema())
+        print_json(cached_schema() or schema())
         return 0
     if options.get("json"):
         print_json({name: describe(name) for name in experiment_names()})

@@ -70,6 +70,8 @@ OPTIONS: dict[str, tuple[str, str]] = {
     "follow": ("", "go on with what is printed until the run ends; short: -f"),
     "host": ("ADDRESS", "address to serve on; default 127.0.0.1, this machine only"),
     "port": ("PORT", "port to serve on"),
+    "allow_launch": ("", "visitors may start and stop runs"),
+    "allow_edit": ("", "visitors may write notes and tags, and archive runs"),
     "from": ("last|best|STEP", "the checkpoint it begins from: last, best, or the steps after which one was saved"),
     "reset": ("optimizer|schedule|data *", "a part of the state that begins anew"),
     "against": ("parent", "the effect of the change: pairs of runs over the same batches, with and without it"),
@@ -77,18 +79,69 @@ OPTIONS: dict[str, tuple[str, str]] = {
     "metrics": ("NAME,NAME *", "the metrics that are kept; default all"),
     "prompt": ("TEXT *", "the beginning of a text"),
     "preset": ("7292", "settings and prompts of kexue.fm/archives/7292: top_k 5, 128 to 256 tokens, ended by a 。"),
-    "top_k": ("K", "draw from the K likeliest tokens; default all"),
+    "top_k": ("K", "generate: draw from the K likeliest tokens; mine: the K most frequent itemsets; default all"),
     "top_p": ("P", "draw from the likeliest tokens whose probabilities reach P; default 1, all"),
     "top_p_edge": ("keep|drop", "whether the token that crosses P stays, as in transformers, or goes; default keep"),
     "temperature": ("T", "logits are divided by it; 0 takes the likeliest token; default 1"),
     "min_length": ("N", "tokens before which nothing ends; default 0"),
-    "max_length": ("N", "tokens at most; default 256, or what the model's positions leave"),
+    "max_length": ("N", "generate: tokens at most, default 256 or what positions leave; mine: items of a set"),
     "end_token": ("TEXT", "the token that ends a text; default the tokenizer's own, if it has one"),
     "num": ("N", "continuations of each prompt; default 1"),
     "num_beams": ("N", "above 1 the likeliest text that so many beams find, nothing drawn; default 1"),
     "stream": ("", "show each token as it is made"),
     "interactive": ("", "continue each line that is typed"),
     "dtype": ("float32|bfloat16|float16", "of the weights; default float32"),
+    "form": (
+        "baskets|long|onehot",
+        "of a file: a basket a line, an item a line, a column an item; default by its look",
+    ),
+    "delimiter": ("MARK", "between cells: comma, tab, semicolon, bar, space or any one letter; default by the look"),
+    "encoding": ("NAME", "of a file's text; default utf-8 or gb18030, whichever it is"),
+    "header": ("yes|no", "whether a file's first line holds titles"),
+    "quotes": ("yes|no", "whether a file's cells may stand in double quotes"),
+    "transaction": ("COLUMN", "title or number of the column that says which basket"),
+    "item": ("X *", "mine: column, or JSON key, that holds the items; rules: an item on either side"),
+    "drop_empty": ("", "leave baskets without items out of the count"),
+    "min_support": ("S", "share of the baskets (.01) or how many (100); mine: default for about 10,000 itemsets"),
+    "min_confidence": ("C", "share of the antecedent's baskets; mine: default .5"),
+    "min_lift": ("L", "the least lift"),
+    "max_p_value": ("P", "the largest p of Fisher's exact test"),
+    "max_holm": ("P", "the largest p with Holm's correction"),
+    "max_head": ("N", "items of a consequent at most; 1 is the form of kexue.fm/archives/5525"),
+    "strict": ("", "above the thresholds instead of at least at them, as in kexue.fm/archives/5525"),
+    "kind": (
+        "frequent|closed|maximal",
+        "itemsets: all, those without a superset of equal count, without a frequent one",
+    ),
+    "method": (
+        "NAME",
+        "apriori: fast, or article (kexue.fm/archives/5525); lexicon: best, greedy by F*, or article (5476)",
+    ),
+    "include": ("ITEM *", "an item that every itemset holds"),
+    "exclude": ("ITEM *", "an item that none holds"),
+    "significance": ("holm|fdr|none", "rules pass Fisher's test at 5 % so corrected; default holm without thresholds"),
+    "redundant": ("keep|remove", "rules that simpler ones imply; default remove without thresholds"),
+    "budget_itemsets": ("N", "itemsets after which the search ends, incomplete"),
+    "budget_seconds": ("S", "seconds after which it does"),
+    "budget_megabytes": ("M", "megabytes of itemsets; default 4000"),
+    "parts": ("DIR", "mine what is larger than memory in parts kept there; again with the same DIR goes on"),
+    "part_size": ("N", "baskets of a part; default 500,000, about 500 MB"),
+    "baskets": ("N", "how many quest draws; default 100,000"),
+    "antecedent": ("ITEM *", "an item before the arrow"),
+    "consequent": ("ITEM *", "an item behind the arrow"),
+    "basket": ("ITEM,ITEM *", "only rules whose antecedent lies in this basket and whose consequent does not"),
+    "min_count": ("N", "the fewest occurrences of a word; default 2"),
+    "min_prob": ("P", "the least share of a word, or by method article of a pair too; default there 1e-7"),
+    "min_pmi": ("X|X,X,...", "nats of mutual information of a word's parts, one for all or one a length; article: 1"),
+    "numbers": ("run|each|break", "a run of digits is one unit, or each digit is, or it ends words; default run"),
+    "latin": ("run|each|break", "the same of Latin letters; default run, each for pydoc"),
+    "known": ("FILE|jieba", "a dictionary; its words are marked"),
+    "new_only": ("", "leave the known ones out"),
+    "keep": ("FILE", "words that are listed whatever their evidence"),
+    "stop": ("FILE", "words that are not listed"),
+    "field": ("NAME", "JSON key or column that holds the text; default text"),
+    "memory": ("MB", "counting out of core: megabytes for a block of the text, in each process"),
+    "lexicon": ("RUN|FILE", "a run of mine lexicon, its folder, or a file with a word a line"),
     "help": ("", "this text"),
 }
 
@@ -127,11 +180,11 @@ def take(words: list[str], verb: Verb) -> tuple[Options, list[str]]:
         word = queue.pop(0)
         name, equals, value = word.removeprefix("--").partition("=")
         name = SHORT.get(word, name)
-        if not word.startswith("-") or name not in allowed:
-            if word.startswith("-"):
+        if word == "-" or not word.startswith("-") or name not in allowed:  # "-" is standard input
+            if word.startswith("-") and word != "-":
                 _check_passed(name, word, verb)
             rest.append(word)
-            if word.startswith("-") and not equals and queue and not queue[0].startswith("--"):
+            if word.startswith("-") and word != "-" and not equals and queue and not queue[0].startswith("--"):
                 rest.append(queue.pop(0))  # its value
             continue
         placeholder = OPTIONS[name][0]

@@ -11,7 +11,7 @@ from experiments.cli.values import none, one, store_of, urls_of, whole
 from experiments.errors import ConfigError
 
 if TYPE_CHECKING:
-    from experiments.columns import Choice
+    from experiments.store.columns import Choice
     from experiments.store.location import Store
 
 
@@ -33,7 +33,7 @@ def _runs(words: list[str], options: Options) -> int:
 
 
 def _choice(options: Options) -> Choice:
-    from experiments.columns import Choice
+    from experiments.store.columns import Choice
 
     text = options.get("columns")
     names = tuple(name.strip() for name in text.split(",")) if text else ()

@@ -18,7 +18,9 @@ def _dashboard(words: list[str], options: Options) -> int:
     reap(store, options)
     os.environ["MLFLOW_TRACKING_URI"] = store.url  # not an argument: a password would show in the process list
     host, port = _address(options, 8501)
-    _become([sys.executable, "-P", "-m", "dashboard", "--store_dir", str(store.folder), "--host", host, "--port", port])
+    allowed = [f"--{name}" for name in ("allow_launch", "allow_edit") if options.get(name)]
+    place = ["--store_dir", str(store.folder), "--host", host, "--port", port]
+    _become([sys.executable, "-P", "-m", "dashboard", *place, *allowed])
     return 0
 
 
@@ -74,8 +76,8 @@ VERBS: dict[str, Verb] = {
         "dashboard",
         "pages over the store, in the browser",
         _dashboard,
-        (*STORE, "host", "port", "notify"),
-        example="dashboard --port 8600",
+        (*STORE, "host", "port", "allow_launch", "allow_edit", "notify"),
+        example="dashboard --allow_edit",
     ),
     "ui": Verb("ui", "MLflow's own pages over the store", _ui, (*STORE, "host", "port"), example="ui --port 5001"),
     "doctor": Verb("doctor", "versions, devices, threads, store", _doctor, (*STORE, "create", "json")),

@@ -10,7 +10,7 @@ from experiments.cli.options import Options
 from experiments.errors import ConfigError
 
 if TYPE_CHECKING:
-    from experiments.run import Label
+    from experiments.label import Label
     from experiments.store.location import Store
 
 
@@ -59,7 +59,7 @@ def store_of(options: Options) -> Store:
 
 def label_of(options: Options) -> Label:
     """What the options say about the run beside its config."""
-    from experiments.run import Label
+    from experiments.label import Label
 
     return Label(options.get("name"), tags_of(options), options.get("note"), notify=urls_of(options))
 

@@ -2,12 +2,57 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
+
+
+class Curve(NamedTuple):
+    """One metric of one run, by step: whole numbers, each once.
+
+    Args:
+        step: (N,), int64.
+        value: (N,), NaN and infinity as they were.
+        time: (N,), seconds since the run's start.
+    """
+
+    step: NDArray[np.int64]
+    value: NDArray[np.float64]
+    time: NDArray[np.float64]
+
+
+def curve_of(step: NDArray[Any], value: NDArray[Any], timestamp: NDArray[Any], start: int) -> Curve:
+    """The curve of points as MLflow stores them, sorted by step: infinity is the largest number there.
+
+    Where a step stands twice, as after a resume, the later value counts: by timestamp, then by order.
+
+    Args:
+        step: (N,).
+        value: (N,), NaN where it is.
+        timestamp: (N,), in milliseconds since 1970.
+        start: of the run, likewise.
+    """
+    if (step[1:] == step[:-1]).any():
+        order = np.lexsort((timestamp, step))  # stable
+        step, value, timestamp = step[order], value[order], timestamp[order]
+        last = np.append(step[1:] != step[:-1], True)
+        step, value, timestamp = step[last], value[last], timestamp[last]
+    is_infinite = np.abs(value) >= sys.float_info.max
+    value = np.where(is_infinite, np.copysign(np.inf, value), value) if is_infinite.any() else value.copy()
+    return Curve(step.astype(np.int64), value, (timestamp - start) / 1000)
+
+
+def window(curve: Curve, low: float, high: float) -> Curve:
+    """The points with low <= step <= high and one more on either side, so that drawn lines run to the edge."""
+    begin, end = np.searchsorted(curve.step, [low, high], side="left")
+    end += int(end < len(curve.step) and curve.step[end] == high)
+    inside = slice(max(begin - 1, 0), end + 1)
+    return Curve(curve.step[inside], curve.value[inside], curve.time[inside])
 
 
 def minmax(steps: ArrayLike, values: ArrayLike, n_points: int = 800) -> tuple[NDArray[Any], NDArray[np.float64]]:

@@ -56,6 +56,15 @@ def is_stale(beat: Mapping[str, Any]) -> bool:
     return beat.get("host") != socket.gethostname() and time.time() - float(beat.get("time", 0.0)) > STALE_SECONDS
 
 
+def is_lost(tag: str) -> bool:
+    """Whether the process of a run's tag is gone, as far as it is known; False for a tag that is none."""
+    try:
+        beat = json.loads(tag)
+        return is_dead(beat) or is_stale(beat)
+    except (ValueError, TypeError, AttributeError):
+        return False
+
+
 def refuse_live(record: RunRecord) -> None:
     """Raises ConfigError when the run's own process is still at work, as far as can be known."""
     beat = json.loads(record.tags.get(TAG, "{}"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import ConfigError, did_you_mean, unknown
+from experiments.store.curves import Curve, curve_of
 from experiments.store.location import Store
 from experiments.store.names import decode
-from experiments.store.tables import RunRow, Selection, Tables, read_points, read_tables
+from experiments.store.tables import RunRow, Selection, Tables, Taker, read_series, read_tables, take_tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,16 +65,19 @@ def runs_table(store: Store, *, kinds: tuple[str, ...] | None = None, deleted: b
     Columns: run_id, name, experiment, kind, status, started and ended (UTC), seconds (NaN while running), note, then
     `params.<key>` (text), `metrics.<key>` (last value) and `tags.<key>` (without MLflow's own).
     """
+    return wide_table(store, Selection(kinds=kinds, stage=_stage(deleted)))
+
+
+def wide_table(store: Store, selection: Selection) -> pd.DataFrame:
+    """The selected runs as `runs_table` gives them."""
     import pandas as pd
 
-    tables = read_tables(store, Selection(kinds=kinds, stage=_stage(deleted)))
-    runs = tables.runs
-    index = {row.run_id: i for i, row in enumerate(runs)}
+    takers: dict[str, Taker] = {"tags": _spread_tags, "params": _spread, "metrics": _spread_metrics}
+    runs, tags, params, metrics = take_tables(store, selection, takers)
     times = {
         "started": pd.to_datetime(pd.Series([row.start for row in runs], dtype="Int64"), unit="ms", utc=True),
         "ended": pd.to_datetime(pd.Series([row.end for row in runs], dtype="Int64"), unit="ms", utc=True),
     }
-    tags = _spread(tables.tags, index)
     note = tags.pop(NOTE, [None] * len(runs))
     return pd.DataFrame(
         {
@@ -85,9 +89,9 @@ def runs_table(store: Store, *, kinds: tuple[str, ...] | None = None, deleted: b
             **times,
             "seconds": pd.Series([_seconds(row) for row in runs], dtype=float),
             "note": pd.Series([text or "" for text in note], dtype=str),
-            **{f"params.{key}": column for key, column in sorted(_spread(tables.params, index).items())},
-            **{f"metrics.{key}": column for key, column in sorted(_spread_metrics(tables.metrics, index).items())},
-            **{f"tags.{key}": column for key, column in sorted(tags.items()) if not key.startswith("mlflow.")},
+            **{f"params.{key}": column for key, column in sorted(params.items())},
+            **{f"metrics.{key}": column for key, column in sorted(metrics.items())},
+            **{f"tags.{key}": column for key, column in sorted(tags.items())},
         }
     )
 
@@ -135,7 +139,7 @@ def read_run(store: Store, run_id: str) -> RunRecord:
         ended=_moment(row.end),
         seconds=_seconds(row),
         params={decode(key): value for _, key, value in tables.params},
-        metrics={decode(key): _number(value, is_nan) for _, key, value, is_nan in tables.metrics},
+        metrics={decode(key): _number(value) for _, key, value in tables.metrics},
         tags=tags,
         note=tags.get(NOTE, ""),
         deleted=row.stage == "deleted",
@@ -149,70 +153,86 @@ def history(store: Store, run_id: str, keys: Sequence[str] | None = None) -> pd.
 
 
 def histories(store: Store, run_ids: Sequence[str], keys: Sequence[str] | None = None) -> pd.DataFrame:
-    """Every value of the runs' metrics, in one statement, sorted by run_id, key, step.
+    """Every value of the runs' metrics, sorted by run_id, key, step.
 
     Columns: run_id, key, step, value, time (seconds since the run's start). Where a step stands twice, as after a
     resume, the later value counts: by timestamp, then by insertion.
     """
+    return curve_table(read_curves(store, run_ids, keys))
+
+
+def curve_table(found: Mapping[tuple[str, str], Curve]) -> pd.DataFrame:
+    """The curves as `histories` gives them."""
     import numpy as np
     import pandas as pd
 
-    points = pd.DataFrame(
-        read_points(store, run_ids, keys), columns=["run_id", "key", "step", "value", "is_nan", "timestamp"]
-    ).astype({"step": "int64", "value": float, "is_nan": bool, "timestamp": "int64"})
-    points = points.sort_values(["run_id", "key", "step", "timestamp"], kind="stable")
-    points = points.drop_duplicates(["run_id", "key", "step"], keep="last", ignore_index=True)
-    value = points["value"].to_numpy(copy=True)
-    value[np.abs(value) >= sys.float_info.max] *= np.inf  # MLflow stores infinity as the largest number
-    points["value"] = np.where(points["is_nan"], np.nan, value)
-    points["key"] = points["key"].map({key: decode(key) for key in points["key"].unique()})
-    starts = _starts(store, run_ids) if len(points) else {}
-    points["time"] = (points["timestamp"] - points["run_id"].map(starts).astype(float)) / 1000
-    return points[["run_id", "key", "step", "value", "time"]]
+    curves = sorted(found.items())
+    lengths = [len(curve.step) for _, curve in curves]
+    names = {
+        name: np.repeat(np.array([series[i] for series, _ in curves], dtype=object), lengths)
+        for i, name in enumerate(("run_id", "key"))
+    }
+    none = np.empty(0)
+    return pd.DataFrame(
+        {name: pd.Series(values, dtype="str") for name, values in names.items()}
+        | {"step": np.concatenate([none.astype(np.int64), *(curve.step for _, curve in curves)])}
+        | {"value": np.concatenate([none, *(curve.value for _, curve in curves)])}
+        | {"time": np.concatenate([none, *(curve.time for _, curve in curves)])}
+    )
+
+
+def read_curves(
+    store: Store, run_ids: Sequence[str], keys: Sequence[str] | None = None
+) -> dict[tuple[str, str], Curve]:
+    """(run id, metric) -> its curve, for the metrics of `keys`, or all; without those that a run has not logged."""
+    found = read_series(store, run_ids, keys)
+    starts = _starts(store, run_ids) if found else {}
+    return {
+        (run_id, decode(key)): curve_of(rows[:, 0], rows[:, 1], rows[:, 2], starts.get(run_id, 0))
+        for (run_id, key), rows in found.items()
+    }
 
 
 def _starts(store: Store, run_ids: Sequence[str]) -> dict[str, int]:
-    only = run_ids[0] if len(run_ids) == 1 else None
-    return {row.run_id: row.start or 0 for row in read_tables(store, Selection(run_id=only, stage=None), ()).runs}
+    runs = read_tables(store, Selection(run_ids=tuple(run_ids), stage=None), ()).runs
+    return {row.run_id: row.start or 0 for row in runs}
 
 
-def _spread(rows: Iterable[tuple[str, str, str]], index: dict[str, int]) -> dict[str, list[Any]]:
-    """Key -> one value a run, None where the run has none; rows of other runs are passed over."""
+def _spread(rows: Iterable[tuple[str, str, Any]], runs: list[RunRow]) -> dict[str, list[Any]]:
+    """Key -> one value a run, None where the run has none; rows of other runs are passed over.
+
+    A hot path: 200,000 metrics at 10,000 runs.
+    """
+    index, size = {row.run_id: i for i, row in enumerate(runs)}, len(runs)
     columns: dict[str, list[Any]] = {}
-    size = len(index)
     for run_id, key, value in rows:
-        i = index.get(run_id)
-        if i is not None:
-            column = columns.get(key)
-            if column is None:
-                column = columns[key] = [None] * size
-            column[i] = value
+        try:
+            columns[key][index[run_id]] = value
+        except KeyError:
+            if run_id in index:
+                columns[key] = [None] * size
+                columns[key][index[run_id]] = value
     return {decode(key): column for key, column in columns.items()}
 
 
-def _spread_metrics(rows: Iterable[tuple[str, str, float, bool]], index: dict[str, int]) -> dict[str, Any]:
-    """Key -> array with one number a run, NaN where it has none. A hot path: 200,000 rows at 10,000 runs."""
+def _spread_tags(rows: Iterable[tuple[str, str, str]], runs: list[RunRow]) -> dict[str, list[Any]]:
+    """The same without MLflow's own tags, but for the note."""
+    columns = _spread(rows, runs)
+    return {key: column for key, column in columns.items() if not key.startswith("mlflow.") or key == NOTE}
+
+
+def _spread_metrics(rows: Iterable[tuple[str, str, float | None]], runs: list[RunRow]) -> dict[str, Any]:
+    """Key -> array with one number a run, NaN where it has none."""
     import numpy as np
 
-    columns: dict[str, list[float]] = {}
-    size, nan = len(index), float("nan")
-    for run_id, key, value, is_nan in rows:
-        i = index.get(run_id)
-        if i is not None and not is_nan:
-            column = columns.get(key)
-            if column is None:
-                column = columns[key] = [nan] * size
-            column[i] = value
-        elif i is not None:
-            columns.setdefault(key, [nan] * size)
-    arrays = {decode(key): np.array(column, dtype=float) for key, column in columns.items()}
+    arrays = {key: np.array(column, dtype=float) for key, column in _spread(rows, runs).items()}
     for array in arrays.values():
-        array[np.abs(array) >= sys.float_info.max] *= np.inf
+        array[np.abs(array) >= sys.float_info.max] *= np.inf  # MLflow stores infinity as the largest number
     return arrays
 
 
-def _number(value: float, is_nan: bool) -> float:
-    if is_nan:
+def _number(value: float | None) -> float:
+    if value is None:
         return float("nan")
     return value * float("inf") if abs(value) >= sys.float_info.max else value
 
@@ -250,10 +270,10 @@ def _best(store: Store, runs: list[RunRow], rest: str, stage: str) -> str:
     finished = {row.run_id for row in tables.runs if row.status == "FINISHED" and row.kind not in _NOT_MODELS}
     if not finished:
         raise ConfigError(f"experiment '{experiment}' holds no finished run; see what it holds: taolu runs")
-    known = {decode(key) for _, key, _, _ in tables.metrics}
+    known = {decode(key) for _, key, _ in tables.metrics}
     if metric not in known:
         raise unknown("metric", metric, known)
-    values = {run_id: _number(value, nan) for run_id, key, value, nan in tables.metrics if decode(key) == metric}
+    values = {run_id: _number(value) for run_id, key, value in tables.metrics if decode(key) == metric}
     finite = {key: value for key, value in values.items() if key in finished and isfinite(value)}
     if not finite:
         raise ConfigError(f"no finished run of experiment '{experiment}' has a finite {metric}")

@@ -48,8 +48,8 @@ def judged(store: Store) -> Iterator[Judged]:
     for run_id, key, value in tables.tags:
         tags.setdefault(run_id, {})[key] = value
     metrics: dict[str, dict[str, float]] = {}
-    for run_id, key, number, is_nan in tables.metrics:
-        metrics.setdefault(run_id, {})[key] = float("nan") if is_nan else number
+    for run_id, key, number in tables.metrics:
+        metrics.setdefault(run_id, {})[key] = float("nan") if number is None else number
     for row in tables.runs:
         found = tags.get(row.run_id, {})
         if "taolu.claim" in found and "taolu.verdict" in found:

@@ -1,6 +1,8 @@
 """Text for language models: Python's own documentation, or anybody's files."""
 
 import hashlib
+import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -74,7 +76,7 @@ class TextSet(pl.LightningDataModule):
         self.vocabulary_size = corpus.tokenizer.vocabulary_size
         if corpus.class_names is not None:
             self.class_names, self.n_classes = corpus.class_names, len(corpus.class_names)
-        self._train, self._validation = corpus.train, corpus.validation
+        self._train, self._validation, self._cache = corpus.train, corpus.validation, corpus.folder
         has_prompts = self._train.prompts.any() or self._validation.prompts.any()
         packing = packing or ("best_fit" if has_prompts else "sequential")
         self._train_blocks = _blocks(self._train, f"training part of {name}", block_size, packing, seed)
@@ -103,15 +105,23 @@ class TextSet(pl.LightningDataModule):
     def baselines(self) -> dict[str, float]:
         """Bits per byte of the validation text under n-grams and under xz, by metric; seconds a megabyte.
 
-        Nothing where the training part is larger than `BASELINE_BYTES`.
+        Kept beside the tokens. Nothing where the training part is larger than `BASELINE_BYTES`.
         """
+        kept = self._cache / "baselines.json"
+        if kept.is_file():
+            found: dict[str, float] = json.loads(kept.read_text(encoding="utf-8"))
+            return found
         train, validation = (_content(pieces()) for pieces in parts_of(self._read, self.name, self._fraction))
         if train is None or validation is None:
             return {}
-        return {
+        found = {
             "baseline/witten_bell_bits_per_byte": witten_bell_bits_per_byte(train, validation),
             "baseline/xz_bits_per_byte": xz_bits_per_byte(train, validation),
         }
+        unfinished = kept.with_suffix(f".{os.getpid()}")  # another process sees all of it or nothing
+        unfinished.write_text(json.dumps(found), encoding="utf-8")
+        unfinished.replace(kept)
+        return found
 
 
 class Pydoc(TextSet):

@@ -14,6 +14,7 @@ from pytorch_lightning.plugins import MixedPrecision
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
 from lightning_modules.data.sampling import draw
@@ -152,6 +153,14 @@ class GPT2(pl.LightningModule):
             loss.register_hook(lambda gradient: gradient * scale)  # type: ignore[no-untyped-call]
         return {"loss": loss, "tokens": n_tokens}
 
+    def per_sample_loss(self, batch: Batch) -> Tensor:
+        """The mean loss of each row's tokens, or of its class, (B,): what `lightning_modules.dynamics` measures."""
+        with sdpa_kernel(SDPBackend.MATH):  # the fused ones have no second derivative
+            if self.head is not None:
+                return F.cross_entropy(self._class_scores(batch), batch["label"], reduction="none")
+            losses, is_target = self._token_losses(batch)
+        return losses.sum(1) / is_target.sum(1).clamp_min(1)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds up losses, tokens and bytes of the validation set; of a classifier, logs loss and accuracy."""
         if self.head is not None:
@@ -186,10 +195,12 @@ class GPT2(pl.LightningModule):
         self.log_dict({name: torch.tensor(value, device=self.device) for name, value in found.items()}, sync_dist=True)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Notes whether rows hold several documents, while looking waits for no device: a mask slows attention down."""
-        if not isinstance(batch, dict) or "document_ids" not in batch:
+        """Leaves out which document a token is of where no row holds several: the mask would slow attention down."""
+        if not isinstance(batch, dict) or "document_ids" not in batch or self.head is not None:
             return batch
-        return {**batch, "is_packed": bool((batch["document_ids"] > 0).any())}
+        if (batch["document_ids"] > 0).any():  # here, where looking waits for no device
+            return batch
+        return {key: value for key, value in batch.items() if key not in ("document_ids", "position_ids")}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """The gradient of the sums becomes that of the mean over the tokens of the step, before it is clipped."""
@@ -304,7 +315,7 @@ class GPT2(pl.LightningModule):
         self.hparams.update(config=plain(self.model.config), init_from=None)
 
     def _read(self, batch: Batch) -> Tensor:
-        if not batch.get("is_packed", "document_ids" in batch):
+        if "document_ids" not in batch:
             return self(batch["input_ids"])  # type: ignore[no-any-return]
         return self(batch["input_ids"], batch["position_ids"], document_mask(batch["document_ids"]))  # type: ignore[no-any-return]
 
@@ -316,8 +327,8 @@ class GPT2(pl.LightningModule):
         return losses.view_as(labels), labels != IGNORED
 
     def _class_scores(self, batch: Batch) -> Tensor:
-        """Logits (B, K) when the last token of each text is read."""
-        scores = self._read(batch)
+        """Logits (B, K) when the last token of each row's one text is read."""
+        scores = self(batch["input_ids"])
         last = (batch["document_ids"] >= 0).sum(1) - 1
         return _in_full(scores[torch.arange(len(last), device=last.device), last])
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from experiments.claims.registry import Claim, Evidence, Rule
-from experiments.claims.verdict import decide, holm, verdict
+from experiments.claims.verdict import decide, verdict
+from experiments.store.groups import holm
 
 
 def claim(rule: Rule = "equals", expected: float = 0.0, tolerance: float = 1.0) -> Claim:

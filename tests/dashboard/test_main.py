@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.__main__ import check_port, command, environment
+from dashboard.__main__ import address, check_port, environment
+from dashboard.state import ALLOWED, STORE, STORE_DIR, allows
 from experiments.errors import ConfigError
 from experiments.store.location import locate
 
@@ -22,26 +23,22 @@ def taken() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def test_the_command_shuts_what_streamlit_leaves_open() -> None:
-    arguments = command("127.0.0.1", 9000)
-    for setting in (
-        "server.address=127.0.0.1",
-        "server.port=9000",
-        "server.headless=true",
-        "browser.gatherUsageStats=false",
-        "client.showErrorDetails=none",
-        "server.maxUploadSize=1",
-    ):
-        assert f"--{setting}" in arguments
-    assert arguments[:4] == [sys.executable, "-m", "streamlit", "run"]
-    assert Path(arguments[4]).is_file()
-
-
-def test_a_password_travels_by_the_environment_alone(tmp_path: Path) -> None:
+def test_the_pages_learn_by_the_environment_what_no_other_user_may_see(tmp_path: Path) -> None:
     store = locate("postgresql://ann:hunter2@db/x", str(tmp_path))
-    assert "hunter2" not in " ".join(command())
-    assert environment(store)["TAOLU_DASHBOARD_STORE"] == store.url
-    assert environment(store)["TAOLU_DASHBOARD_STORE_DIR"] == str(tmp_path)
+    told = {STORE: store.url, STORE_DIR: str(tmp_path), ALLOWED: "edit"}
+    assert environment(store, ["edit"]) == told
+
+
+def test_what_visitors_may_do_is_allowed_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(ALLOWED, raising=False)
+    assert (allows("launch"), allows("edit")) == (False, False)
+    monkeypatch.setenv(ALLOWED, "edit")
+    assert (allows("launch"), allows("edit")) == (False, True)
+
+
+def test_the_printed_address_can_be_opened() -> None:
+    assert address("127.0.0.1", 8501, None) == "http://127.0.0.1:8501"
+    assert address("0.0.0.0", 80, "k") == f"http://{socket.gethostname()}:80/?token=k"
 
 
 def test_a_port_in_use_is_refused_with_the_next_free_one(taken: int) -> None:

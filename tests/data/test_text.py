@@ -97,6 +97,14 @@ def test_counting_and_compression_cost_pydoc_what_they_are_known_to(pydoc: Pydoc
     assert found["baseline/xz_bits_per_byte"] == pytest.approx(1.5, abs=0.2)
 
 
+def test_baselines_are_computed_once_for_all_runs_on_a_text(pydoc: Pydoc, cache: str) -> None:
+    found = pydoc.baselines()
+    [kept] = [file for file in Path(cache).rglob("baselines.json") if json.loads(file.read_text()) == found]
+    written = kept.stat().st_mtime_ns
+    assert Pydoc(cache_dir=cache).baselines() == found
+    assert kept.stat().st_mtime_ns == written
+
+
 def test_the_digest_follows_text_tokenizer_and_blocks_and_not_the_seed(cache: str, pydoc: Pydoc) -> None:
     digests = {
         pydoc.digest,

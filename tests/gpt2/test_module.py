@@ -11,11 +11,14 @@ import pytorch_lightning as pl
 import torch
 from safetensors import safe_open
 from torch import Tensor
+from torch.func import functional_call
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM
 
 from lightning_modules.data.text_tokenizers import Bytes, Characters
+from lightning_modules.dynamics import hessian_vector_product, per_sample_gradients
+from lightning_modules.dynamics.probe import _RowLosses
 from lightning_modules.gpt2 import GPT2
 from lightning_modules.gpt2.adapters import merged
 from lightning_modules.gpt2.sources import save_network
@@ -111,9 +114,33 @@ def test_prompts_are_read_and_not_learnt() -> None:
 
 def test_only_rows_of_several_documents_need_a_mask() -> None:
     model = module()
-    assert model.on_before_batch_transfer(batch([9], [12]), 0)["is_packed"] is False
-    assert model.on_before_batch_transfer(batch([9], [6, 6]), 0)["is_packed"] is True
+    assert "document_ids" not in model.on_before_batch_transfer(batch([9], [12]), 0)
+    assert "document_ids" in model.on_before_batch_transfer(batch([9], [6, 6]), 0)
     assert model.on_before_batch_transfer([1], 0) == [1]
+
+
+@pytest.mark.parametrize("task", ["generate", "classify"])
+def test_rows_have_losses_gradients_and_curvature_of_their_own(task: Any) -> None:
+    model = module(task=task, n_classes=3, n_layers=1).train(False)
+    rows = {**batch([12], [7], [3]), "label": torch.tensor([2, 0, 1])}
+    rows = model.on_before_batch_transfer(rows, 0)
+    alone = [model.per_sample_loss({key: value[row : row + 1] for key, value in rows.items()}) for row in range(3)]
+    torch.testing.assert_close(model.per_sample_loss(rows), torch.cat(alone))
+    if task == "generate":
+        losses, is_target = model._token_losses(rows)
+        torch.testing.assert_close(alone[1][0], losses[1][is_target[1]].mean())
+    weights = {name: p.detach() for name, p in model.named_parameters()}
+    whole = _RowLosses(model)
+
+    def losses_at(weights: Any, rows: Any) -> Tensor:
+        found: Tensor = functional_call(whole, ({f"module.{name}": p for name, p in weights.items()},), (rows,))
+        return found
+
+    model.per_sample_loss(rows).mean().backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(per_sample_gradients(losses_at, weights, rows).mean(0), gradient(model))
+    product = hessian_vector_product(losses_at, weights, rows)
+    u, v = torch.randn(2, sum(p.numel() for p in weights.values()), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(u @ product(v), v @ product(u), rtol=1e-3, atol=1e-3)
 
 
 def test_validation_weighs_every_token_and_byte_alike() -> None:

@@ -196,6 +196,14 @@ def test_a_row_of_100_000_items_and_a_million_distinct_items_are_read() -> None:
     assert dict(mine_itemsets(wide, 2)) == {frozenset(s): 2 for s in ([0], [1], [0, 1])}
 
 
+def test_more_pairs_than_a_table_holds_are_counted_by_sorting() -> None:
+    rng = np.random.default_rng(5)
+    rows = [rng.choice(1500, 8, replace=False).tolist() for _ in range(2000)]
+    rows += [row[:5] for row in rows[:100]]
+    found = mine_itemsets(rows, 2, max_length=3)
+    assert dict(found) == brute(rows, 2, 3)
+
+
 def test_lengths_counts_and_items_fit_together() -> None:
     found = mine_itemsets([["a", "b"], ["a", "b", "c"], ["a"]], 1)
     assert isinstance(found, Itemsets)

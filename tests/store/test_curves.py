@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.store.curves import minmax
+from experiments.store.curves import Curve, curve_of, minmax, window
 
 VALUES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300)
 WITH_GAPS = st.lists(
@@ -66,3 +68,24 @@ def test_an_empty_curve_stays_empty() -> None:
 def test_a_budget_below_five_points_is_refused() -> None:
     with pytest.raises(ValueError, match="must be at least 5"):
         minmax([0], [0.0], 4)
+
+
+def test_the_later_value_of_a_doubled_step_counts() -> None:
+    step, value, at = (np.array(each, dtype=float) for each in ([0, 1, 1, 1, 2], [5, 1, 2, 3, 4], [0, 9, 7, 9, 8]))
+    curve = curve_of(step, value, at * 1000, 1000)
+    assert (curve.step.tolist(), curve.value.tolist(), curve.time.tolist()) == ([0, 1, 2], [5, 3, 4], [-1, 8, 7])
+
+
+def test_infinity_comes_back_as_it_was() -> None:
+    value = np.array([np.nan, sys.float_info.max, -sys.float_info.max, 1e308])
+    curve = curve_of(np.arange(4.0), value, np.zeros(4), 0)
+    np.testing.assert_array_equal(curve.value, [np.nan, np.inf, -np.inf, 1e308])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "steps"),
+    [(3, 5, [2, 4, 6]), (4, 4, [2, 4, 6]), (-9, 0, [0, 2]), (8, 99, [6, 8]), (50, 60, [8]), (-9, 99, [0, 2, 4, 6, 8])],
+)
+def test_a_window_has_one_more_point_on_either_side(low: float, high: float, steps: list[int]) -> None:
+    step, zero = np.arange(0, 10, 2), np.zeros(5)
+    assert window(Curve(step, zero, zero), low, high).step.tolist() == steps

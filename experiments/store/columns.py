@@ -18,10 +18,28 @@ OBJECTIVE = "objective"  # of each run its own
 WORDS = ("and", "or", "not", "in", "is", "True", "False", "None")
 FUNCTIONS = ("abs", "sqrt", "exp", "log", "log10")
 EXAMPLE = "\"val/elbo > -30 and status == 'FINISHED'\""
+NAME = r"[^\W\d]\w*(?:[./]\w+)*"  # what needs no backticks
 _TOKEN = re.compile(
     r"""(?P<text>'[^']*'|"[^"]*")|`(?P<quoted>[^`]*)`|(?P<number>\d[\w.]*(?:(?<=[eE])[+-]\d+)?)"""
-    r"""|(?P<name>[^\W\d]\w*(?:[./]\w+)*)|(?P<refused>[@`;\\\n])"""
+    rf"""|(?P<name>{NAME})|(?P<refused>[@`;\\\n])"""
 )
+
+
+class FilterError(ConfigError):
+    """A filter that cannot be used, with the characters that are at fault.
+
+    Args:
+        reason: what is wrong there, without the place.
+        start: index of the first such character; None where the whole expression is at fault.
+        end: index behind the last one.
+    """
+
+    def __init__(self, reason: str, start: int | None = None, end: int | None = None) -> None:
+        where = "--filter" if start is None else f"--filter, at character {start + 1}"
+        super().__init__(f"{where}: {reason}")
+        self.reason = reason
+        self.start = start
+        self.end = end
 
 
 @dataclass(frozen=True)
@@ -87,12 +105,12 @@ class Columns:
         """
         if name in self.names:
             return self.names[name]
+        raise ConfigError(f"{where}: {self._unknown(name)}")
+
+    def _unknown(self, name: str) -> str:
         few = [known for known in self.names if not known.startswith((*PREFIXES, "taolu."))]
         hint, more = did_you_mean(name, few) or did_you_mean(name, self.names), ", ..." if len(few) > 24 else ""
-        raise ConfigError(
-            f"{where}: unknown column '{name}'{hint}; there are {', '.join(few[:24])}{more} "
-            "(taolu runs --csv has them all)"
-        )
+        return f"unknown column '{name}'{hint}; there are {', '.join(few[:24])}{more} (taolu runs --csv has them all)"
 
     def series(self, name: str, where: str) -> pd.Series[Any]:
         """The column of that name: numbers where every value is one, though parameters are stored as text."""
@@ -122,7 +140,7 @@ class Columns:
     def fulfil(self, expression: str) -> pd.Series[bool]:
         """For every row whether the expression is true of it.
 
-        Raises ConfigError that points at what cannot be read.
+        Raises FilterError that points at what cannot be read.
         """
         used: dict[str, str] = {}
         pieces = list(self._pieces(expression, used))
@@ -140,9 +158,9 @@ class Columns:
             reason = " ".join(str(error).split())
             for name, short in used.items():
                 reason = re.sub(rf"\b{short}\b", name, reason)
-            raise ConfigError(f"--filter: cannot be judged ({reason}); write it as in {EXAMPLE}") from error
+            raise FilterError(f"cannot be judged ({reason}); write it as in {EXAMPLE}") from error
         if not isinstance(found, pd.Series) or found.dtype != bool:
-            raise ConfigError(f"--filter '{expression}': is not true or false of a run; write it as in {EXAMPLE}")
+            raise FilterError(f"'{expression}' is not true or false of a run; write it as in {EXAMPLE}")
         return found
 
     def _pieces(self, expression: str, used: dict[str, str]) -> Iterator[tuple[int, str]]:
@@ -151,14 +169,16 @@ class Columns:
         for token in _TOKEN.finditer(expression):
             yield end, expression[end : token.start()]
             end = token.end()
-            where = f"--filter, at character {token.start() + 1}"
             if token["refused"]:
-                raise ConfigError(f"{where}: '{token['refused']}' has no meaning here; write it as in {EXAMPLE}")
+                raise FilterError(f"'{token['refused']}' has no meaning here; write it as in {EXAMPLE}", *token.span())
             if token["quoted"] is not None:
-                self.find(token["quoted"], where)
+                if token["quoted"] not in self.names:
+                    raise FilterError(self._unknown(token["quoted"]), *token.span())
                 yield token.start(), used.setdefault(token["quoted"], f"column_{len(used)}")
             elif token["name"] and token["name"] not in (*WORDS, *FUNCTIONS):
-                cut = self._prefix(token["name"]) or self.find(token["name"], where)
+                cut = self._prefix(token["name"])
+                if not cut:
+                    raise FilterError(self._unknown(token["name"]), *token.span())
                 short = used.setdefault(cut, f"column_{len(used)}")
                 yield token.start(), short + token["name"][len(cut) :]  # a method too: name.str.contains('x')
             else:
@@ -176,7 +196,7 @@ def _plain(series: pd.Series[Any]) -> pd.Series[Any]:
     return series.dt.tz_localize(None) if isinstance(series.dtype, pd.DatetimeTZDtype) else series
 
 
-def _unreadable(expression: str, pieces: Sequence[tuple[int, str]], left: int) -> ConfigError:
+def _unreadable(expression: str, pieces: Sequence[tuple[int, str]], left: int) -> FilterError:
     """The error that points into the expression, for the place `left` in the text that the pieces make."""
     place = len(expression)
     for start, text in pieces:
@@ -187,4 +207,5 @@ def _unreadable(expression: str, pieces: Sequence[tuple[int, str]], left: int) -
     rest = expression[place:].split()
     found = f"'{rest[0]}'" if rest else "the end"
     hint = "; equality is ==" if rest and rest[0].startswith("=") else ""
-    return ConfigError(f"--filter, at character {place + 1}: {found} cannot be read{hint}; write it as in {EXAMPLE}")
+    reason = f"{found} cannot be read{hint}; write it as in {EXAMPLE}"
+    return FilterError(reason, place, place + (len(rest[0]) if rest else 1))

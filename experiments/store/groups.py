@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.claims.intervals import jackknife
 from experiments.errors import ConfigError
-from experiments.listing import config_now
+from experiments.store.configs import config_now
 from experiments.store.location import Store
 from experiments.store.read import runs_table
 
@@ -163,7 +162,11 @@ def _start(tags: Mapping[str, str]) -> dict[str, str]:
     """What a fork began from: no repetition of a run that began at its start."""
     if "taolu.fork" not in tags:
         return {}
-    return {"forked from": f"{tags.get('taolu.parent', '')[:8]} step {json.loads(tags['taolu.fork'])['from_step']}"}
+    try:
+        step = json.loads(tags["taolu.fork"])["from_step"]
+    except (KeyError, TypeError, ValueError):  # a tag can be changed by hand
+        step = "unknown"
+    return {"forked from": f"{tags.get('taolu.parent', '')[:8]} step {step}"}
 
 
 def _under(row: Mapping[Any, Any], prefix: str) -> dict[str, Any]:
@@ -224,8 +227,16 @@ def mean_of(values: Iterable[float]) -> Mean:
     lost, nan = len(given) - len(known), math.nan
     if len(known) < 2:
         return Mean(len(known), float(known[0]) if len(known) else nan, nan, nan, nan, lost)
-    found = jackknife(known, float)
-    return Mean(len(known), found.estimate, found.low, found.high, float(known.std(ddof=1)), lost)
+    half = _half_width(known)
+    mean = float(known.mean())
+    return Mean(len(known), mean, mean - half, mean + half, float(known.std(ddof=1)), lost)
+
+
+def _half_width(values: np.ndarray) -> float:
+    """Of Student's 95 % interval around the mean of two values or more."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(len(values) - 1, 0.975)) * float(values.std(ddof=1)) / math.sqrt(len(values))
 
 
 def paired(first: Mapping[str, float], second: Mapping[str, float]) -> Paired | None:
@@ -240,9 +251,20 @@ def paired(first: Mapping[str, float], second: Mapping[str, float]) -> Paired | 
     gaps = gaps[np.isfinite(gaps)]
     if len(gaps) < 2:
         return None
-    found, error = jackknife(gaps, float), float(gaps.std(ddof=1)) / math.sqrt(len(gaps))
-    if error == 0.0:
-        p = 1.0 if found.estimate == 0.0 else 0.0
-    else:
-        p = 2 * float(stdtr(len(gaps) - 1, -abs(found.estimate) / error))
-    return Paired(len(gaps), found.estimate, found.low, found.high, p)
+    mean, half, error = float(gaps.mean()), _half_width(gaps), float(gaps.std(ddof=1)) / math.sqrt(len(gaps))
+    p = 2 * float(stdtr(len(gaps) - 1, -abs(mean) / error)) if error else float(mean == 0.0)
+    return Paired(len(gaps), mean, mean - half, mean + half, p)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values corrected by Holm's step-down rule, at most 1.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    corrected = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        corrected[i] = largest
+    return corrected

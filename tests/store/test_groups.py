@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from experiments.errors import ConfigError
-from experiments.groups import grouped, mean_of, members_of, paired
+from experiments.store.groups import grouped, mean_of, members_of, paired
 from tests.conftest import Writer
 
 numbers = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=12).filter(lambda given: np.std(given) > 1e-3)

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 
 from experiments.cli import main
-from experiments.columns import Choice
 from experiments.errors import ConfigError
 from experiments.listing import column_lines, listed, listed_columns
+from experiments.store.columns import Choice, FilterError
 from experiments.store.location import Store
 from experiments.store.read import runs_table
 from experiments.store.write import release_connections
@@ -86,8 +86,8 @@ def test_a_filter_takes_the_runs_it_is_true_of(names: Names, expression: str, ex
         ("`val/elbo > 3", "--filter, at character 1: '`' has no meaning here"),
         ("@print > 3", "--filter, at character 1: '@' has no meaning here"),
         ("__import__('os').getpid() > 3", "unknown column '__import__'"),
-        ("val/elbo", "--filter 'val/elbo': is not true or false of a run"),
-        ("3 > 2", "--filter '3 > 2': is not true or false of a run"),
+        ("val/elbo", "--filter: 'val/elbo' is not true or false of a run"),
+        ("3 > 2", "--filter: '3 > 2' is not true or false of a run"),
         ("name > 3", "--filter: cannot be judged ("),
         ("name.nosuch == 3", "--filter: cannot be judged ("),
         ("", "--filter, at character 1: the end cannot be read"),
@@ -99,6 +99,25 @@ def test_an_error_is_one_line_that_points_at_the_place(names: Names, expression:
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert "column_" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("expression", "at_fault"),
+    [
+        ("seed == 1 and statsu == 3", "statsu"),
+        ("seed == 1 and `statsu` == 3", "`statsu`"),
+        ("name == '宽' and and seed", "and"),
+        ("status = 'FINISHED'", "="),
+        ("@seed == 1", "@"),
+        ("seed ==", ""),
+        ("name > 3", None),
+    ],
+)
+def test_an_error_names_the_characters_at_fault(names: Names, expression: str, at_fault: str | None) -> None:
+    with pytest.raises(FilterError) as error:
+        names(expression)
+    start, end = error.value.start, error.value.end
+    assert (None if start is None else expression[start:end]) == at_fault
 
 
 def test_runs_are_sorted_by_a_column_and_those_without_a_value_stand_last(names: Names) -> None:

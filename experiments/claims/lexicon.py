@@ -1,0 +1,296 @@
+"""The claims of kexue.fm/archives/5476 on words by minimum entropy (M1 to M8).
+
+Legend: N tokens of a text in all, p_a = N_a / N; L = H / l bits a character; F_ab (2.11) what merging a and b saves, F*
+(2.15) its bound; n characters a word may have. The text is Python's English documentation without its spaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache, partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.claims.context import Context
+from experiments.claims.python_docs import LETTERS, Segment, letters, parts, word_counts
+from experiments.claims.registry import Axes, Claim, Curve, Evidence, Point
+from experiments.claims.repetitions import exact_evidence, mean_evidence, mean_points
+from mining.corpus import Units
+from mining.entropy import BIT, bits_per_character, entropy, fstar, held_out_bits, merge_gain, pmi
+from mining.merges import Criterion, Merge, greedy_merges
+
+QUESTION = "5476-words"
+CRITERIA: tuple[Criterion, ...] = ("fstar", "count", "pmi")
+MERGES = 60
+
+
+@cache
+def merged(text: tuple[Segment, ...], criterion: Criterion, n: int) -> tuple[Merge, ...]:
+    """The first n merges of a text's letters."""
+    return tuple(greedy_merges(letters(text), criterion=criterion, n_merges=n))
+
+
+def merges_of(context: Context, criterion: Criterion) -> list[tuple[Merge, ...]]:
+    """Merges of each part of the text."""
+    n = context.design("merges", MERGES, 400)
+    return [merged(tuple(part), criterion, n) for part in parts(context, context.design("parts", 6, 20))]
+
+
+def identity(context: Context) -> Evidence:
+    """Largest |change of L + F / l| over the merges by three criteria."""
+    errors, changes, laws = [], [], []
+    for criterion in CRITERIA:
+        for merges in merges_of(context, criterion):
+            n_letters = merges[0].n_tokens
+            for merge in merges:
+                law = -merge.gain / BIT * merge.n_tokens / n_letters
+                changes.append(merge.bits_after - merge.bits_before)
+                laws.append(law)
+                errors.append(abs(changes[-1] - law))
+    shown = np.argsort(laws)[:: max(len(laws) // 60, 1)]
+    points = [Point(laws[at], changes[at], series="merges") for at in shown]
+    theory = [Curve(laws[at], laws[at], "-F / l") for at in shown]
+    axes = Axes("-F / l, bits a character", "change of L, bits a character")
+    return exact_evidence("largest |change of L + F / l|, bits", max(errors), len(errors), points, theory, axes)
+
+
+Cases = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+
+
+def cases(context: Context) -> Cases:
+    """Random p_ab, p_a, p_b (n,) with p_ab up to all of the rarer, and what the merge does to L times l, by counting.
+
+    The change is that of the entropies of two whole distributions, in nats a token of the text before.
+    """
+    rng, n = context.rng("pairs"), context.design("pairs", 3000, 100_000)
+    p_a, p_b = 10.0 ** -rng.uniform(0.35, 3, (2, n))
+    p_ab = np.minimum(p_a, p_b) * rng.uniform(0.001, 0.999, n)
+    rest = (1 - p_a - p_b)[:, None] * rng.dirichlet(np.ones(5), n)
+    changes = np.empty(n)
+    for at in range(n):
+        before = np.array([p_a[at], p_b[at], *rest[at]])
+        after = np.array([p_ab[at], p_a[at] - p_ab[at], p_b[at] - p_ab[at], *rest[at]])
+        changes[at] = entropy(after) * (1 - p_ab[at]) - entropy(before)  # l grows by 1 / (1 - p_ab)
+    return p_ab, p_a, p_b, changes
+
+
+def bound_excess(context: Context) -> Evidence:
+    """Largest F* - F over random pairs."""
+    p_ab, p_a, p_b, _ = cases(context)
+    bound, gain = fstar(p_ab, p_a, p_b), merge_gain(p_ab, p_a, p_b)
+    shown = np.argsort(gain)[:: max(len(gain) // 60, 1)]
+    points = [Point(gain[at], bound[at], series="F*") for at in shown]
+    theory = [Curve(gain[at], gain[at], "F") for at in shown]
+    return exact_evidence(
+        "largest F* - F, nats", float((bound - gain).max()), len(gain), points, theory, Axes("F, nats", "F*, nats")
+    )
+
+
+def wrong_signs(context: Context, *, rule: str) -> Evidence:
+    """Pairs of which a rule foretells the wrong sign of the change of L.
+
+    Rules: "fstar" where F* > 0, L falls; "pmi" where PMI < 1 nat, L rises; "gain" L falls just where F > 0.
+    """
+    p_ab, p_a, p_b, changes = cases(context)
+    wrong = {
+        "fstar": (fstar(p_ab, p_a, p_b) > 0) & (changes >= 0),
+        "pmi": (pmi(p_ab, p_a, p_b) < 1) & (changes < 0),
+        "gain": (merge_gain(p_ab, p_a, p_b) > 0) != (changes < 0),
+    }[rule]
+    return exact_evidence("pairs with the wrong sign", float(wrong.sum()), len(wrong))
+
+
+def ahead(context: Context, *, other: Criterion, is_held_out: bool = False) -> Evidence:
+    """L after as many merges by another criterion less that by F*; of the next part of the text where held out."""
+    texts = parts(context, context.design("parts", 6, 20))
+    curves = {}
+    for criterion in ("fstar", other):
+        chains = merges_of(context, criterion)
+        if is_held_out:
+            curves[criterion] = [
+                [unseen_bits(chain, letters(texts[at]), letters(texts[(at + 1) % len(texts)]))]
+                for at, chain in enumerate(chains)
+            ]
+        else:
+            n = min(map(len, chains))
+            curves[criterion] = [[merge.bits_after for merge in chain[:n]] for chain in chains]
+    ends = {criterion: np.array(curve)[:, -1] for criterion, curve in curves.items()}
+    points = []
+    if not is_held_out:
+        for criterion, curve in curves.items():
+            steps = np.arange(1, len(curve[0]) + 1)
+            points += mean_points(steps, curve, {"fstar": "by F*", "count": "by frequency", "pmi": "by PMI"}[criterion])
+    return mean_evidence(
+        "bits a letter, less those by F*", ends[other] - ends["fstar"], points, axes=Axes("merges", "bits a letter")
+    )
+
+
+def unseen_bits(chain: Sequence[Merge], seen: Units, other: Units) -> float:
+    """Bits a letter of another text, merged alike, by the frequencies of the text the merges were chosen on."""
+    lengths = dict.fromkeys(range(LETTERS), 1)
+    for merge in chain:
+        lengths[merge.token] = lengths[merge.left] + lengths[merge.right]
+    before, after = (np.bincount(replayed(chain, text), minlength=len(lengths)) for text in (seen, other))
+    return held_out_bits(before, after, [lengths[token] for token in range(len(lengths))], LETTERS)
+
+
+def replayed(chain: Sequence[Merge], text: Units) -> NDArray[np.int64]:
+    """The tokens of a text of all 26 letters after the merges."""
+    tokens = text.codes.astype(np.int64) - ord("a")
+    segment = np.repeat(np.arange(len(text.starts) - 1), np.diff(text.starts))
+    for merge in chain:
+        meet = (tokens[:-1] == merge.left) & (tokens[1:] == merge.right) & (segment[:-1] == segment[1:])
+        first = np.flatnonzero(meet)
+        tokens[first] = merge.token
+        tokens, segment = np.delete(tokens, first + 1), np.delete(segment, first + 1)
+    return tokens
+
+
+def sentences_less_words(context: Context, *, is_held_out: bool) -> Evidence:
+    """Bits a letter with whole segments for words, less those with the true words."""
+    found = []
+    for part in parts(context, context.design("parts", 6, 20)):
+        half = len(part) // 2
+        costs = []
+        for join in (True, False):
+            seen, other = (word_counts(phrases(segments, join)) for segments in (part[:half], part[half:]))
+            words = sorted(seen | other)
+            lengths = [len(word) for word in words]
+            if is_held_out:
+                costs.append(held_out_bits([seen[w] for w in words], [other[w] for w in words], lengths, LETTERS))
+            else:
+                costs.append(bits_per_character([seen[w] + other[w] for w in words], lengths))
+        found.append(costs[0] - costs[1])
+    return mean_evidence("bits a letter, by segments less by words", found)
+
+
+def phrases(segments: Iterable[Segment], join: bool) -> Iterable[Segment]:
+    """The segments as words, or each as one long word."""
+    return (("".join(segment),) if join else segment for segment in segments)
+
+
+claim = partial(Claim, article=5476, question=QUESTION)
+
+CLAIMS = (
+    claim(
+        id="5476-M1",
+        statement="Merging a and b changes the bits a character by exactly -F_ab / l, with l before the merge.",
+        statement_zh="合并 a、b 使每字信息熵恰好改变 -F_ab / l（l 取合并前的值）。",
+        formula=r"\Delta\mathcal{L} = -F_{ab} / l",
+        probe=identity,
+        rule="at most",
+        expected=0.0,
+        tolerance=1e-9,
+        reason="Rounding of sums over 50,000 tokens.",
+        source="equation (2.13)",
+    ),
+    claim(
+        id="5476-M2",
+        statement="F* is a lower bound of F.",
+        statement_zh="F* 是 F 的下界。",
+        formula=r"F^*_{ab} \le F_{ab}",
+        probe=bound_excess,
+        rule="at most",
+        expected=0.0,
+        tolerance=1e-12,
+        reason="Rounding.",
+        source="equation (2.15)",
+    ),
+    claim(
+        id="5476-M2.1",
+        statement="Where F* is positive, merging lowers the bits a character.",
+        statement_zh="只要 F* > 0，合并就降低每字信息熵。",
+        formula=r"F^*_{ab} > 0 \Rightarrow \Delta\mathcal{L} < 0",
+        probe=partial(wrong_signs, rule="fstar"),
+        rule="at most",
+        expected=0.0,
+        tolerance=0,
+        reason="A count of exceptions.",
+        source="equation (2.15)",
+    ),
+    claim(
+        id="5476-M3",
+        statement="As many merges by F* save more than merges of the most frequent pair (byte-pair encoding).",
+        statement_zh="合并次数相同时，按 F* 合并比按频率合并（BPE）省得更多。",
+        formula=r"\mathcal{L}_{freq} - \mathcal{L}_{F^*} \ge 0",
+        probe=partial(ahead, other="count"),
+        rule="at least",
+        expected=0.0,
+        tolerance=0,
+        reason="A sign; no slack.",
+        source="section on PMI and frequency",
+    ),
+    claim(
+        id="5476-M3.1",
+        statement="As many merges by F* save more than merges of the pair with the greatest PMI.",
+        statement_zh="合并次数相同时，按 F* 合并比按互信息合并省得更多。",
+        formula=r"\mathcal{L}_{PMI} - \mathcal{L}_{F^*} \ge 0",
+        probe=partial(ahead, other="pmi"),
+        rule="at least",
+        expected=0.0,
+        tolerance=0,
+        reason="A sign; no slack.",
+        source="section on PMI and frequency",
+    ),
+    claim(
+        id="5476-M3.2",
+        statement="Against frequency this holds of a text that the merges were not chosen on.",
+        statement_zh="与按频率合并相比，在未参与选择的文本上同样成立。",
+        formula=r"\mathcal{L}_{freq} - \mathcal{L}_{F^*} \ge 0",
+        probe=partial(ahead, other="count", is_held_out=True),
+        rule="at least",
+        expected=0.0,
+        tolerance=0,
+        reason="A sign; no slack.",
+        source="section on PMI and frequency",
+    ),
+    claim(
+        id="5476-M4",
+        statement="Merging a pair whose PMI is below 1 nat raises the bits a character.",
+        statement_zh="互信息小于 1 的两字合并会使每字信息熵升高。",
+        formula=r"\mathrm{PMI} < 1 \Rightarrow \Delta\mathcal{L} > 0",
+        probe=partial(wrong_signs, rule="pmi"),
+        rule="at most",
+        expected=0.0,
+        tolerance=0,
+        reason="A count of exceptions.",
+        source="the threshold min_pmi = 1",
+    ),
+    claim(
+        id="5476-M4c",
+        statement="Merging lowers the bits a character where F is positive, and nowhere else.",
+        statement_zh="当且仅当 F > 0 时，合并降低每字信息熵。",
+        formula=r"\Delta\mathcal{L} < 0 \Leftrightarrow F_{ab} > 0",
+        probe=partial(wrong_signs, rule="gain"),
+        rule="at most",
+        expected=0.0,
+        tolerance=0,
+        reason="A count of exceptions.",
+        source="equation (2.13)",
+    ),
+    claim(
+        id="5476-M5",
+        statement="The word list of least bits a character on its own text is the best: words beat whole phrases.",
+        statement_zh="使语料自身每字信息熵最小的词表最好：词优于整句。",
+        formula=r"\mathcal{L}_{segments} - \mathcal{L}_{words} \ge 0",
+        probe=partial(sentences_less_words, is_held_out=False),
+        rule="at least",
+        expected=0.0,
+        tolerance=0,
+        reason="A sign; no slack.",
+        source="equation (2.6) as the aim",
+    ),
+    claim(
+        id="5476-M5c",
+        statement="On a text the list was not made from, words beat whole phrases.",
+        statement_zh="在未参与建词的文本上，词优于整句。",
+        formula=r"\mathcal{L}_{segments} - \mathcal{L}_{words} \ge 0",
+        probe=partial(sentences_less_words, is_held_out=True),
+        rule="at least",
+        expected=0.0,
+        tolerance=0,
+        reason="A sign; no slack.",
+        source="equation (2.6) as the aim",
+    ),
+)

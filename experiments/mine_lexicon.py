@@ -1,0 +1,383 @@
+"""`taolu mine lexicon`: the words of raw texts, as a recorded run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from experiments.basket_source import refused
+from experiments.cluster import processes
+from experiments.errors import ConfigError
+from experiments.label import Label, Result
+from experiments.lexicon_pictures import lengths_picture, merges_picture, ranks_picture
+from experiments.mining_run import Job, Plan, Say, check_out, peak_megabytes, recorded
+from experiments.store.files import write_text
+from experiments.store.location import Store
+from mining.corpus import Policy, units
+from mining.frames import jieba_words
+from mining.lexicon import Lexicon, Settings, mine_lexicon, read_words
+from mining.merges import greedy_merges
+from mining.ngrams import count
+from mining.segment import Segmenter, score
+from mining.sources import HUB, NAMES, open_texts, policy_of, pydoc_words
+from mining.texts import STDIN, files
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+EXPERIMENT, KIND = "mine-lexicon", "lexicon"
+DEFAULT = "pydoc"
+SAMPLE = 20_000  # characters of the text kept with their per-gap scores
+CURVE_UNITS, CURVE_MERGES, CURVE_POINTS = 100_000, 400, 200  # of the curve of bits against merges
+SHOWN = 20  # words printed
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for; see the options of the verb.
+
+    Args:
+        sources: files, folders, "-" or names.
+        settings: what is a word.
+        policy: of units; None = what suits the sources.
+        encoding: of files; None = found.
+        field: key or column of the text.
+        known: a file of words, or "jieba"; None = none.
+        new_only: whether known words are left out.
+        keep: a file of words that are listed whatever their evidence.
+        stop: a file of words that are not.
+        parts: folder for counting out of core; again with it goes on.
+        memory: megabytes a block of the text, where counted out of core.
+        workers: processes that count.
+    """
+
+    sources: tuple[str, ...] = (DEFAULT,)
+    settings: Settings = field(default_factory=Settings)
+    policy: Policy | None = None
+    encoding: str | None = None
+    field: str | None = None
+    known: str | None = None
+    new_only: bool = False
+    keep: Path | None = None
+    stop: Path | None = None
+    parts: Path | None = None
+    memory: float | None = None
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for what cannot be asked for."""
+        if self.new_only and self.known is None:
+            raise ConfigError("--new_only: new to what? give --known FILE, or --known jieba")
+        if self.memory is not None and self.memory <= 0:
+            raise ConfigError(f"--memory {self.memory:g}: must be above 0 megabytes; 200 is usual")
+        if STDIN in self.sources and len(self.sources) > 1:
+            raise ConfigError("-: standard input is read alone; give it, or files and names")
+
+    @property
+    def units(self) -> Policy:
+        """The policy in force."""
+        return self.policy or policy_of(self.sources)
+
+    def record(self) -> dict[str, Any]:
+        """As config.yaml."""
+        own = {key: value for key, value in vars(self).items() if key not in ("settings", "policy", "sources")}
+        own |= {key: str(own[key]) if own[key] else None for key in ("keep", "stop", "parts")}
+        wanted = vars(self.settings)
+        least = wanted["min_pmi"]
+        wanted = {**wanted, "min_pmi": least if isinstance(least, float | int | None) else list(least)}
+        return {"mine": "lexicon", "sources": list(self.sources), **wanted, **vars(self.units), **own}
+
+
+@dataclass(frozen=True)
+class Mined:
+    """What came of it.
+
+    Args:
+        result: how the run ended.
+        plain: for JSON, beside the run.
+    """
+
+    result: Result
+    plain: dict[str, Any]
+
+
+class Texts:
+    """The texts of the sources, read again each time they are gone through; standard input is kept."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._kept = list(self._open()) if STDIN in request.sources else None
+        self.n_characters = 0
+
+    def __iter__(self) -> Iterator[str]:
+        """Each text, or piece of one."""
+        total = 0
+        for text in self._open() if self._kept is None else self._kept:
+            total += len(text)
+            yield text
+        self.n_characters = total
+
+    def _open(self) -> Iterator[str]:
+        request = self._request
+        return open_texts(request.sources, encoding=request.encoding, field=request.field)
+
+    def digest(self) -> str:
+        """SHA-256 of the files' bytes; of names on the Hub, their name; of what is made here, the text."""
+        whole = hashlib.sha256()
+        for name in self._request.sources:
+            if name in NAMES or name == STDIN:
+                whole.update("\n".join(self if name == STDIN else open_texts([name])).encode("utf-8", "surrogatepass"))
+            elif name.startswith(HUB):
+                whole.update(name.encode())
+            else:
+                for path in files(name):
+                    with path.open("rb") as file:
+                        whole.update(hashlib.file_digest(file, "sha256").digest())
+        return whole.hexdigest()
+
+    def facts(self) -> dict[str, Any]:
+        """About the data."""
+        sizes = [path.stat().st_size for name in self._request.sources if is_path(name) for path in files(name)]
+        return {"sources": list(self._request.sources), **({"files": len(sizes), "bytes": sum(sizes)} if sizes else {})}
+
+
+def is_path(name: str) -> bool:
+    """Whether a source is a file or folder."""
+    return name not in (*NAMES, STDIN) and not name.startswith(HUB)
+
+
+def mine(request: Request, *, store: Store, label: Label, out: Path | None = None, say: Say) -> Mined:
+    """Mines, and records it.
+
+    Raises ConfigError, before there is a run, for a source or setting that cannot be used.
+    """
+    check_out(out)
+    with refused():
+        lists = _lists(request)
+        texts = Texts(request)
+        digest, facts = texts.digest(), texts.facts()
+    name = "+".join(Path(source).name for source in request.sources)
+    plan = Plan(EXPERIMENT, KIND, request.record(), name, " ".join(request.sources), digest, facts)
+    told: dict[str, Any] = {}
+    with recorded(plan, store, label, out, say) as job:
+        lexicon = _lexicon(job, request, texts, lists)
+        _write(job, lexicon, texts, request)
+        gold = _against_gold(job, lexicon) if request.sources == (DEFAULT,) else {}
+        told |= _plain(lexicon, texts, gold) | {"files": [str(path) for path in job.written]}
+        for line in _lines(job, lexicon, texts, request, gold):
+            job.say(line)
+        for path in job.written:
+            job.say(f"written: {path}")
+        job.say(f"cut a text: taolu segment TEXT --lexicon {job.writer.run_id[:8]}   look: taolu dashboard")
+    return Mined(job.result, {"data": {**facts, "digest": digest}, **told})
+
+
+@dataclass(frozen=True)
+class _Lists:
+    known: Collection[str]
+    keep: Collection[str]
+    stop: Collection[str]
+
+
+def _lists(request: Request) -> _Lists:
+    known: Collection[str] = ()
+    if request.known is not None:
+        known = jieba_words() if request.known == "jieba" else frozenset(read_words(Path(request.known).expanduser()))
+    keep, stop = (frozenset(read_words(path)) if path else () for path in (request.keep, request.stop))
+    return _Lists(known, keep, stop)
+
+
+def _lexicon(job: Job, request: Request, texts: Texts, lists: _Lists) -> Lexicon:
+    settings, policy = request.settings, request.units
+    progress = _Progress(job)
+    started = time.process_time()
+    with job.stage("count"), processes(request.workers) as spread:
+        ngrams = count(
+            texts,
+            settings.length(policy),
+            min_count=min(settings.min_count, 2),
+            policy=policy,
+            memory=request.memory,
+            folder=request.parts,
+            map=spread,
+            progress=progress,
+        )
+    _speed(job, "count", texts, time.process_time() - started)
+    started = time.process_time()
+    with job.stage("words"):
+        lexicon = mine_lexicon(
+            texts,
+            **vars(settings),
+            known=lists.known,
+            new_only=request.new_only,
+            keep=lists.keep,
+            stop=lists.stop,
+            policy=policy,
+            ngrams=ngrams,
+            progress=progress,
+        )
+    _speed(job, "words", texts, time.process_time() - started)
+    return lexicon
+
+
+class _Progress:
+    """Tells a job what an engine is at: a bar for each thing it does."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._what = ""
+        self._told: Callable[[int], None] = lambda _: None
+
+    def __call__(self, what: str, done: int, of: int) -> None:
+        if what != self._what:
+            self._what = what
+            self._told = self._job.progress(what, of or None)
+        self._told(done)
+
+
+def _speed(job: Job, stage: str, texts: Texts, seconds: float) -> None:
+    millions = texts.n_characters / 1e6
+    job.record({f"speed/{stage}_million_characters_per_s": millions / seconds if seconds else 0.0})
+    job.record({f"memory/{stage}_megabytes": peak_megabytes()})
+
+
+# ---- what is kept ---------------------------------------------------------------------------------------------------
+
+
+def _write(job: Job, lexicon: Lexicon, texts: Texts, request: Request) -> None:
+    facts = lexicon.facts
+    job.table("words", words_table(lexicon))
+    folder = job.writer.folder
+    with job.stage("write"):
+        for path in lexicon.save(folder):
+            if path.name == "words.csv":
+                path.unlink()  # the table's own, with a BOM, is in `out`
+                continue
+            job.also(path.name, partial(shutil.copyfile, path))
+    if lexicon.merges:
+        job.table("merges", _merges_table(lexicon))
+    sample = next(iter(texts), "")[:SAMPLE]
+    gaps = Segmenter(lexicon.scores).gaps(sample)
+    job.file("gaps.npz", lambda path: _save_npz(path, **gaps._asdict()))
+    write_text(folder / "sample.txt", sample.encode("utf-8", "replace").decode())
+    curve = bits_curve(texts, request.units)
+    now = int(time.time() * 1000)
+    job.writer.metrics(("bits_per_character", bits, now, step) for step, bits in curve)
+    before, after = (facts["bits_per_character"][name] for name in ("units", "words"))
+    job.record(
+        {
+            "lexicon/words": float(len(lexicon)),
+            "lexicon/known": float(lexicon.is_known.sum()),
+            "lexicon/characters": float(facts["n_units"]),
+            "lexicon/tokens": float(facts["n_words"]),
+            "lexicon/bits_per_character_before": before,
+            "lexicon/bits_per_character_after": after,
+            "lexicon/description_bits_before": facts["description_bits"]["units"],
+            "lexicon/description_bits_after": facts["description_bits"]["words"],
+        }
+    )
+    if len(lexicon):
+        job.picture("lengths", lengths_picture(lexicon))
+        job.picture("ranks", ranks_picture(lexicon, job.say))
+    if len(curve) > 1:
+        job.picture("merges", merges_picture(curve, before))
+
+
+def words_table(lexicon: Lexicon) -> pa.Table:
+    """A row a word, best first."""
+    import pyarrow as pa
+
+    words = [word.encode("utf-8", "replace").decode() for word in lexicon.words]
+    return pa.table({"word": pa.array(words, pa.string()), **{k: pa.array(v) for k, v in lexicon.columns().items()}})
+
+
+def _merges_table(lexicon: Lexicon) -> pa.Table:
+    """A row a merge of the greedy method, in order."""
+    import pyarrow as pa
+
+    names = ("left", "right", "token", "n_ab", "n_a", "n_b", "n_tokens", "bits_before", "bits_after", "gain")
+    return pa.table({name: [getattr(merge, name) for merge in lexicon.merges] for name in names})
+
+
+def _save_npz(path: Path, **arrays: Any) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def bits_curve(texts: Texts, policy: Policy) -> list[tuple[int, float]]:
+    """Bits a character by frequencies of tokens, after 0, 1, ... merges by F* of the beginning of the texts."""
+    held = ""
+    for text in texts:
+        held += text[: CURVE_UNITS - len(held)]
+        if len(held) >= CURVE_UNITS:
+            break
+    found = units(held, policy)
+    if not len(found):
+        return []
+    merges = list(greedy_merges(found, criterion="fstar", n_merges=CURVE_MERGES))
+    curve = [(0, merges[0].bits_before)] if merges else []
+    curve += [(at, merge.bits_after) for at, merge in enumerate(merges, 1)]
+    kept = np.unique(np.linspace(0, len(curve) - 1, min(CURVE_POINTS, len(curve))).astype(int)).tolist()
+    return [curve[at] for at in kept]
+
+
+def _against_gold(job: Job, lexicon: Lexicon) -> dict[str, float]:
+    """How well the English text without spaces is cut, as its spaces have it."""
+    segments = pydoc_words()
+    cut = "".join(Segmenter(lexicon.scores).stream(["\n".join(map("".join, segments))]))
+    found = score(cut, "\n".join(" ".join(words) for words in segments))
+    job.record({f"score/{name}": value for name, value in found._asdict().items()})
+    return found._asdict()
+
+
+# ---- what is said ---------------------------------------------------------------------------------------------------
+
+
+def _plain(lexicon: Lexicon, texts: Texts, gold: Mapping[str, float]) -> dict[str, Any]:
+    best = shown_words(lexicon, np.arange(len(lexicon)))
+    return {
+        "words": len(lexicon),
+        "characters": texts.n_characters,
+        "facts": json.loads(json.dumps(dict(lexicon.facts), default=list)),
+        "best": best,
+        "new": shown_words(lexicon, np.flatnonzero(~lexicon.is_known)) if lexicon.is_known.any() else [],
+        **({"score": dict(gold)} if gold else {}),
+    }
+
+
+def shown_words(lexicon: Lexicon, rows: np.ndarray[Any, Any], n: int = SHOWN) -> list[str]:
+    """The best words of more than one unit among some rows."""
+    return [lexicon.words[at] for at in rows.tolist() if len(lexicon.words[at]) > 1][:n]
+
+
+def _lines(job: Job, lexicon: Lexicon, texts: Texts, request: Request, gold: Mapping[str, float]) -> Iterator[str]:
+    facts = lexicon.facts
+    seconds = job.metrics["time/count_seconds"] + job.metrics["time/words_seconds"]
+    millions = texts.n_characters / 1e6
+    yield (
+        f"{' '.join(request.sources)}: {texts.n_characters:,} characters, {facts['n_units']:,} units in "
+        f"{facts['n_segments']:,} segments; {seconds:.1f} s, {millions / max(seconds, 1e-9):.2f} million characters/s"
+    )
+    before, after = (facts["bits_per_character"][name] for name in ("units", "words"))
+    yield f"{len(lexicon):,} words; bits a character {before:.3f} before, {after:.3f} after"
+    yield f"best: {' '.join(shown_words(lexicon, np.arange(len(lexicon)))) or 'none of more than one unit'}"
+    if request.known is not None and not request.new_only:
+        share = float(lexicon.is_known.mean()) if len(lexicon) else 0.0
+        yield f"known to {request.known}: {share:.1%}"
+        yield f"new: {' '.join(shown_words(lexicon, np.flatnonzero(~lexicon.is_known))) or 'none'}"
+    elif request.known is None:
+        yield "new words: compare with a dictionary, --known FILE or --known jieba"
+    if gold:
+        yield (
+            f"against the original spaces: F of words {gold['token_f']:.3f}, of borders {gold['border_f']:.3f} "
+            f"(precision {gold['border_precision']:.3f}, recall {gold['border_recall']:.3f})"
+        )

@@ -1,0 +1,77 @@
+"""What is said of itemsets and rules: to people, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mining.apriori import Itemsets
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from experiments.mining_run import Job
+
+SHOWN = 10
+COLUMNS = ("support", "confidence", "lift", "holm")
+
+
+def by_length(found: Itemsets) -> dict[int, int]:
+    """How many itemsets there are of each length."""
+    return {length: int(n) for length, n in enumerate(np.bincount(found.lengths)) if n}
+
+
+def record(found: Itemsets, n_rules: int, job: Job) -> None:
+    """Counts as metrics; itemsets_of_length has the length as its step."""
+    values = {"baskets": found.n_baskets, "items": len(found.names), "min_count": found.minimum, "rules": n_rules}
+    values |= {"itemsets": len(found), "longest": max(by_length(found), default=0), "complete": int(found.complete)}
+    job.record(values)
+    for length, n in by_length(found).items():
+        job.record({"itemsets_of_length": n}, step=length)
+
+
+def plain(found: Itemsets, table: pa.Table) -> dict[str, Any]:
+    """For JSON."""
+    return {
+        "baskets": found.n_baskets,
+        "notes": found.notes,
+        "min_count": found.minimum,
+        "itemsets": len(found),
+        "itemsets_by_length": by_length(found),
+        "complete": found.complete,
+        "rules": table.num_rows,
+        "best": table.slice(0, SHOWN).to_pylist(),
+    }
+
+
+def lines(found: Itemsets, table: pa.Table, seconds: float) -> Iterator[str]:
+    """For people: itemsets, their lengths, the first rules."""
+    share = found.minimum / max(found.n_baskets, 1)
+    where = f"in at least {found.minimum:,} of {found.n_baskets:,} baskets ({share:.3g})"
+    yield f"{len(found):,} itemsets {where}, {seconds:.2f} s"
+    if not found.complete:
+        yield "INCOMPLETE: the budget ended the search; raise --min_support, --budget_itemsets, _seconds or _megabytes"
+    yield "  ".join(f"length {length}: {n:,}" for length, n in by_length(found).items()) or "length 1: 0"
+    yield f"{table.num_rows:,} rules{', the best:' if table.num_rows > SHOWN else ''}"
+    yield from rule_lines(table.slice(0, SHOWN).to_pylist())
+
+
+def rule_lines(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> Iterator[str]:
+    """Rules as a table."""
+    if rows:
+        import pandas as pd
+
+        from experiments.listing import column_lines
+
+        yield from column_lines(pd.DataFrame([{"rule": arrow(row), **{k: row[k] for k in columns}} for row in rows]))
+
+
+def arrow(row: Mapping[str, Any]) -> str:
+    """The rule in words.
+
+    >>> arrow({"antecedents": ["tea", "milk"], "consequents": ["jam"]})
+    'tea + milk -> jam'
+    """
+    return " -> ".join(" + ".join(map(str, row[side])) for side in ("antecedents", "consequents"))
