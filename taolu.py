@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from experiments.logger import Logger, Recorder
     from experiments.run import Result
     from mining.apriori import Itemsets, Kind, Method
+    from mining.corpus import Policy
     from mining.lattice import Budget
+    from mining.lexicon import Lexicon
     from mining.rules import Rules
 
 __all__ = [
     "Budget",
     "Logger",
+    "Policy",
     "Recorder",
     "check",
     "claims",
@@ -39,12 +42,14 @@ __all__ = [
     "history",
     "load",
     "mine_itemsets",
+    "mine_lexicon",
     "report",
     "rerun",
     "resume",
     "rules",
     "run",
     "runs",
+    "segment",
     "sweep",
 ]
 
@@ -576,8 +581,96 @@ def rules(
     return make(itemsets, min_confidence, max_head=max_head, strict=strict)
 
 
+def mine_lexicon(
+    texts: Path | str | Iterable[str],
+    *,
+    method: Literal["best", "article", "greedy"] = "best",
+    min_count: int = 2,
+    min_prob: float | None = None,
+    min_pmi: float | Sequence[float] | None = None,
+    max_length: int | None = None,
+    known: Collection[str] = (),
+    new_only: bool = False,
+    keep: Collection[str] = (),
+    stop: Collection[str] = (),
+    policy: Policy | None = None,
+    encoding: str | None = None,
+    field: str | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Lexicon:
+    """The words of raw texts, best first, with their evidence and the scores that texts are cut by. No run is made.
+
+    `.words`, `.to_frame()`, `.save(folder)`; `segment(text, lexicon)` cuts by it.
+
+    Args:
+        texts: a file, a folder, "pydoc", "pydoc_zh" or "hub:OWNER/NAME"; or texts, as `["..."]`.
+        method: "article" is that of kexue.fm/archives/5476, "greedy" merges by its F*.
+        min_count: the fewest occurrences of a word.
+        min_prob: the least share of a word, or by the article's method of a pair too.
+        min_pmi: the least mutual information of a word's parts in nats, one for all lengths or one for each.
+        max_length: characters of a word.
+        known: a dictionary; its words are marked.
+        new_only: whether they are left out.
+        keep: words that are listed whatever their evidence.
+        stop: words that are not listed.
+        policy: `taolu.Policy`: whether runs of digits and of letters are one unit; None = what suits the texts.
+        encoding: of files; None = found.
+        field: key or column of the text.
+        progress: called with what is being done, how much of it is done, and of how much; 0 = not known.
+
+    Raises ValueError in one line for whatever cannot be used.
+    """
+    from pathlib import Path
+
+    from mining.lexicon import mine_lexicon as mine
+    from mining.sources import Sources, named, policy_of
+
+    if isinstance(texts, str | Path):
+        names = (named(str(texts)),)
+        texts, policy = Sources(names, encoding, field), policy or policy_of(names)
+    options: dict[str, Any] = {"policy": policy} if policy else {}
+    return mine(
+        texts,
+        method=method,
+        min_count=min_count,
+        min_prob=min_prob,
+        min_pmi=min_pmi,
+        max_length=max_length,
+        known=known,
+        new_only=new_only,
+        keep=keep,
+        stop=stop,
+        progress=progress,
+        **options,
+    )
+
+
+def segment(text: str, lexicon: Lexicon | Mapping[str, float] | Path | str, *, store: str | None = None) -> list[str]:
+    """The words and marks of a text, in order, without white space.
+
+    Args:
+        text: itself.
+        lexicon: what `mine_lexicon` gives; words with their counts; or a run of `taolu mine lexicon`, a folder, a file.
+        store: folder or URL, where the run is.
+
+    Raises ConfigError, a ValueError, where there is no such lexicon.
+    """
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from mining.segment import Segmenter
+
+    if isinstance(lexicon, str | Path):
+        from experiments.lexicons import segmenter_of
+        from experiments.store.location import locate
+
+        return segmenter_of(locate(store), str(lexicon)).cut(text)
+    return Segmenter(lexicon if isinstance(lexicon, Mapping) else lexicon.scores).cut(text)
+
+
 _LAZY = {
     "Budget": "mining.lattice",
+    "Policy": "mining.corpus",
     "Logger": "experiments.logger",
     "Recorder": "experiments.logger",
     "ConfigError": "experiments.errors",
@@ -585,7 +678,7 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
-    """`taolu.Logger`, `.Recorder`, `.Budget` and `.ConfigError`, imported when asked for."""
+    """`taolu.Logger`, `.Recorder`, `.Budget`, `.Policy` and `.ConfigError`, imported when asked for."""
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'taolu' has no attribute '{name}'")

@@ -2,14 +2,15 @@
 
 Run: python benchmarks/lexicon.py --corpus FILE [--peers eleve,sentencepiece] [--sizes 0.5,4] (FILE is UTF-8; sizes in
 MB, and the whole file last). All peers get the text as taolu cuts it: in segments, a run of digits or letters as one
-character. Agreement is with jieba's segmentation by its own dictionary (HMM off) of the first segments: no gold standard,
-but the same for all. word-discovery (kexue.fm/archives/6920) has no row: it ships KenLM's counter as a binary only.
+character. Agreement is with jieba's segmentation by its own dictionary (HMM off) of the first segments: no gold
+standard, but the same for all. word-discovery (kexue.fm/archives/6920) has no row: it ships KenLM's counter as a binary only.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import os
 import resource
@@ -27,7 +28,7 @@ from measure import machine, median, versions
 HERE = Path(__file__).resolve()
 RESULTS = HERE.parent / "results" / "lexicon"
 PEERS = ("sentencepiece", "eleve")
-REPEATS, ENOUGH, PATIENCE = 5, 30.0, 1500  # rounds, CPU seconds of a cell after which they are enough, and of a process
+REPEATS, ENOUGH, PATIENCE = 3, 30.0, 1500  # rounds, CPU seconds of a cell after which they are enough, and of a process
 N_JUDGED, N_TOP = 20_000, 10_000  # segments that are compared, and words that are looked up
 VOCABULARY, LONGEST, N = 8000, 8, 4  # of sentencepiece's pieces, and of eleve's n-grams
 Segment = Callable[[str], list[str]]
@@ -46,7 +47,7 @@ def segments(text: str) -> list[str]:
     found = units(text)
     shown = "".join(SHOWN.get(code) or chr(code) for code in found.codes.tolist())
     edges = found.starts.tolist()
-    return [shown[begin:end] for begin, end in zip(edges, edges[1:], strict=False)]
+    return [shown[begin:end] for begin, end in itertools.pairwise(edges)]
 
 
 def taolu(text: str, _lines: list[str]) -> tuple[Segment, list[str]]:
@@ -162,8 +163,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     ]
     ours = {row["size"]: row["seconds"] for row in rows if row["name"] == "taolu"}
     for row in rows:
-        times = f"{row['seconds'] / ours[row['size']]:.1f}x" if row["size"] in ours else ""
-        rate = f"{row['size'] / row['seconds']:.2f}"
+        size, seconds = row["size"], row["seconds"]
+        times = f"{seconds / ours[size]:.1f}x" if size in ours else ""
         quality = [f"{row[name]:.3f}" if name in row else "" for name in ("known", "f")]
         columns = [
             f"{row['size']:g}",

@@ -297,6 +297,8 @@ WORDS: dict[str, dict[str, str]] = {
         "dtype": "Type",
         "group_mean": "Mean",
         "compared_with": "Compared with",
+        "drag_hint": "Drag over a chart to see that stretch in all of them, drawn anew from its own points.",
+        "width_hint": "Thin: training; thick: validation.",
         "so_far": "{span} so far",
     },
     "zh": {
@@ -582,6 +584,8 @@ WORDS: dict[str, dict[str, str]] = {
         "dtype": "类型",
         "group_mean": "均值",
         "compared_with": "对照组",
+        "drag_hint": "在图上拖选一段，所有图都放大到这一段并由其中的点重新绘制。",
+        "width_hint": "细线：训练；粗线：验证。",
         "so_far": "已进行 {span}",
     },
 }

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from experiments.basket_source import Source, refused
+from experiments.cluster import processes
 from experiments.errors import ConfigError
 from experiments.label import Label, Result
-from experiments.mining_run import Job, Plan, Say, check_out, recorded
+from experiments.mining_run import Job, Plan, Say, check_out, claim_parts, recorded
 from experiments.rule_pictures import graph, scatter
 from experiments.rule_report import lines, plain, record
-from experiments.store.files import write_text
 from experiments.store.location import Store
 from mining.apriori import Itemsets, Kind, Method, estimate, mine_itemsets, threshold
 from mining.baskets import Baskets
@@ -267,12 +264,7 @@ def _in_parts(job: Job, request: Request, source: Source) -> Itemsets:
     """Exact too; what a part gave is kept in the folder, so that a killed job goes on there."""
     assert request.parts is not None
     assert request.min_support is not None
-    digest, mark = source.digest(request), request.parts / "source.json"
-    if mark.exists() and (before := json.loads(mark.read_text(encoding="utf-8"))["digest"]) != digest:
-        raise ConfigError(f"--parts {request.parts}: holds other baskets ({before[:8]}); give another folder")
-    request.parts.mkdir(parents=True, exist_ok=True)
-    if not mark.exists():
-        write_text(mark, json.dumps({"source": request.source, "digest": digest}))
+    claim_parts(request.parts, request.source, source.digest(request), "baskets")
     notes: Counter[str] = Counter()
 
     def chunks() -> Iterator[Baskets]:
@@ -283,7 +275,7 @@ def _in_parts(job: Job, request: Request, source: Source) -> Itemsets:
             told(n_baskets)
             yield chunk
 
-    with _workers(request.workers) as spread:
+    with processes(request.workers) as spread:
 
         def counting(function: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]:
             told = job.progress("mining", unit="parts")
@@ -301,20 +293,6 @@ def _in_parts(job: Job, request: Request, source: Source) -> Itemsets:
             map=counting,
         )
     return replace(found, notes=dict(notes))
-
-
-@contextmanager
-def _workers(n: int) -> Iterator[Callable[..., Iterable[Any]]]:
-    """The builtin map, or that of so many processes."""
-    if n == 1:
-        yield map
-        return
-    import multiprocessing
-
-    from experiments.claims.runner import start_worker
-
-    with ProcessPoolExecutor(n, multiprocessing.get_context("spawn"), initializer=start_worker) as pool:
-        yield pool.map
 
 
 def _rules(job: Job, request: Request, found: Itemsets) -> Rules:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,11 +18,10 @@ import numpy as np
 
 from experiments.basket_source import refused
 from experiments.cluster import processes
-from experiments.errors import ConfigError
+from experiments.errors import ConfigError, did_you_mean
 from experiments.label import Label, Result
 from experiments.lexicon_pictures import lengths_picture, merges_picture, ranks_picture
-from experiments.mining_run import Job, Plan, Say, check_out, peak_megabytes, recorded
-from experiments.store.files import write_text
+from experiments.mining_run import Job, Plan, Say, check_out, claim_parts, peak_megabytes, recorded
 from experiments.store.location import Store
 from mining.corpus import Policy, units
 from mining.frames import jieba_words
@@ -28,7 +29,7 @@ from mining.lexicon import Lexicon, Settings, mine_lexicon, read_words
 from mining.merges import greedy_merges
 from mining.ngrams import count
 from mining.segment import Segmenter, score
-from mining.sources import HUB, NAMES, open_texts, policy_of, pydoc_words
+from mining.sources import HUB, NAMES, Sources, open_texts, policy_of, pydoc_words
 from mining.texts import STDIN, files
 
 if TYPE_CHECKING:
@@ -79,6 +80,11 @@ class Request:
             raise ConfigError("--new_only: new to what? give --known FILE, or --known jieba")
         if self.memory is not None and self.memory <= 0:
             raise ConfigError(f"--memory {self.memory:g}: must be above 0 megabytes; 200 is usual")
+        for name in self.sources:
+            if name == HUB:
+                raise ConfigError(f"{HUB}: which set? give {HUB}OWNER/NAME")
+            if is_path(name) and not Path(name).expanduser().exists() and (hint := did_you_mean(name, NAMES)):
+                raise ConfigError(f"{name}: no such file or folder{hint}")
         if STDIN in self.sources and len(self.sources) > 1:
             raise ConfigError("-: standard input is read alone; give it, or files and names")
 
@@ -111,24 +117,51 @@ class Mined:
 
 
 class Texts:
-    """The texts of the sources, read again each time they are gone through; standard input is kept."""
+    """The texts of the sources, read again each time they are gone through; standard input is kept.
+
+    `n_characters` and `n_bytes` (of UTF-8) are those of the last time.
+    """
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        self._kept = list(self._open()) if STDIN in request.sources else None
-        self.n_characters = 0
+        self._texts: Iterable[str] = Sources(request.sources, request.encoding, request.field)
+        if STDIN in request.sources:
+            self._texts = list(self._texts)
+        self.n_characters = self.n_bytes = 0
 
     def __iter__(self) -> Iterator[str]:
         """Each text, or piece of one."""
-        total = 0
-        for text in self._open() if self._kept is None else self._kept:
-            total += len(text)
+        n_characters = n_bytes = 0
+        for text in self._texts:
+            n_characters += len(text)
+            n_bytes += len(text.encode("utf-8", "surrogatepass"))
             yield text
-        self.n_characters = total
+        self.n_characters, self.n_bytes = n_characters, n_bytes
 
-    def _open(self) -> Iterator[str]:
-        request = self._request
-        return open_texts(request.sources, encoding=request.encoding, field=request.field)
+    def check(self) -> None:
+        """Reads what is on this machine once, a hundredth of the work: what is no text is refused before there is a run.
+
+        Raises ValueError for bytes of another encoding, rows without text, and where nothing could be of a word.
+        """
+        if any(name.startswith(HUB) for name in self._request.sources):
+            return
+        n_units = 0
+        for text in self:
+            n_units = n_units or len(units(text, self._request.units))
+        if not n_units:
+            raise ValueError(
+                f"{' '.join(self._request.sources)}: {self.n_characters:,} characters, none that could be of a word; "
+                "give a text, or another --numbers and --latin"
+            )
+
+    def beginning(self, n_characters: int) -> str:
+        """So many characters, a line end between texts."""
+        held = ""
+        for text in self:
+            held += ("\n" if held and held[-1] != "\n" else "") + text[:n_characters]
+            if len(held) >= n_characters:
+                break
+        return held[:n_characters]
 
     def digest(self) -> str:
         """SHA-256 of the files' bytes; of names on the Hub, their name; of what is made here, the text."""
@@ -165,6 +198,9 @@ def mine(request: Request, *, store: Store, label: Label, out: Path | None = Non
         lists = _lists(request)
         texts = Texts(request)
         digest, facts = texts.digest(), texts.facts()
+        texts.check()
+        if request.parts is not None:
+            claim_parts(request.parts, " ".join(request.sources), digest, "texts")
     name = "+".join(Path(source).name for source in request.sources)
     plan = Plan(EXPERIMENT, KIND, request.record(), name, " ".join(request.sources), digest, facts)
     told: dict[str, Any] = {}
@@ -199,8 +235,7 @@ def _lists(request: Request) -> _Lists:
 def _lexicon(job: Job, request: Request, texts: Texts, lists: _Lists) -> Lexicon:
     settings, policy = request.settings, request.units
     progress = _Progress(job)
-    started = time.process_time()
-    with job.stage("count"), processes(request.workers) as spread:
+    with _measured(job, "count", texts), job.stage("count"), processes(request.workers) as spread:
         ngrams = count(
             texts,
             settings.length(policy),
@@ -211,10 +246,8 @@ def _lexicon(job: Job, request: Request, texts: Texts, lists: _Lists) -> Lexicon
             map=spread,
             progress=progress,
         )
-    _speed(job, "count", texts, time.process_time() - started)
-    started = time.process_time()
-    with job.stage("words"):
-        lexicon = mine_lexicon(
+    with _measured(job, "words", texts), job.stage("words"):
+        return mine_lexicon(
             texts,
             **vars(settings),
             known=lists.known,
@@ -225,8 +258,6 @@ def _lexicon(job: Job, request: Request, texts: Texts, lists: _Lists) -> Lexicon
             ngrams=ngrams,
             progress=progress,
         )
-    _speed(job, "words", texts, time.process_time() - started)
-    return lexicon
 
 
 class _Progress:
@@ -244,9 +275,14 @@ class _Progress:
         self._told(done)
 
 
-def _speed(job: Job, stage: str, texts: Texts, seconds: float) -> None:
-    millions = texts.n_characters / 1e6
-    job.record({f"speed/{stage}_million_characters_per_s": millions / seconds if seconds else 0.0})
+@contextmanager
+def _measured(job: Job, stage: str, texts: Texts) -> Iterator[None]:
+    """Records CPU seconds, those of workers too, megabytes of UTF-8 text a CPU second, and peak memory of a stage."""
+    started = sum(os.times()[:4])
+    yield
+    seconds = sum(os.times()[:4]) - started
+    speed = texts.n_bytes / 1e6 / max(seconds, 0.01)  # the clock's step
+    job.record({f"cpu/{stage}_seconds": seconds, f"speed/{stage}_megabytes_per_s": speed})
     job.record({f"memory/{stage}_megabytes": peak_megabytes()})
 
 
@@ -265,10 +301,10 @@ def _write(job: Job, lexicon: Lexicon, texts: Texts, request: Request) -> None:
             job.also(path.name, partial(shutil.copyfile, path))
     if lexicon.merges:
         job.table("merges", _merges_table(lexicon))
-    sample = next(iter(texts), "")[:SAMPLE]
+    sample = texts.beginning(SAMPLE)
     gaps = Segmenter(lexicon.scores).gaps(sample)
     job.file("gaps.npz", lambda path: _save_npz(path, **gaps._asdict()))
-    write_text(folder / "sample.txt", sample.encode("utf-8", "replace").decode())
+    job.file("sample.txt", lambda path: path.write_bytes(sample.encode("utf-8", "replace")))
     curve = bits_curve(texts, request.units)
     now = int(time.time() * 1000)
     job.writer.metrics(("bits_per_character", bits, now, step) for step, bits in curve)
@@ -315,12 +351,7 @@ def _save_npz(path: Path, **arrays: Any) -> None:
 
 def bits_curve(texts: Texts, policy: Policy) -> list[tuple[int, float]]:
     """Bits a character by frequencies of tokens, after 0, 1, ... merges by F* of the beginning of the texts."""
-    held = ""
-    for text in texts:
-        held += text[: CURVE_UNITS - len(held)]
-        if len(held) >= CURVE_UNITS:
-            break
-    found = units(held, policy)
+    found = units(texts.beginning(CURVE_UNITS), policy)
     if not len(found):
         return []
     merges = list(greedy_merges(found, criterion="fstar", n_merges=CURVE_MERGES))
@@ -361,11 +392,11 @@ def shown_words(lexicon: Lexicon, rows: np.ndarray[Any, Any], n: int = SHOWN) ->
 
 def _lines(job: Job, lexicon: Lexicon, texts: Texts, request: Request, gold: Mapping[str, float]) -> Iterator[str]:
     facts = lexicon.facts
-    seconds = job.metrics["time/count_seconds"] + job.metrics["time/words_seconds"]
-    millions = texts.n_characters / 1e6
+    seconds = job.metrics["cpu/count_seconds"] + job.metrics["cpu/words_seconds"]
+    megabytes = texts.n_bytes / 1e6
     yield (
-        f"{' '.join(request.sources)}: {texts.n_characters:,} characters, {facts['n_units']:,} units in "
-        f"{facts['n_segments']:,} segments; {seconds:.1f} s, {millions / max(seconds, 1e-9):.2f} million characters/s"
+        f"{' '.join(request.sources)}: {megabytes:.2f} MB, {texts.n_characters:,} characters, {facts['n_units']:,} units "
+        f"in {facts['n_segments']:,} segments; {seconds:.1f} CPU-s, {megabytes / max(seconds, 0.01):.2f} MB/s"
     )
     before, after = (facts["bits_per_character"][name] for name in ("units", "words"))
     yield f"{len(lexicon):,} words; bits a character {before:.3f} before, {after:.3f} after"

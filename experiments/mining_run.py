@@ -23,7 +23,7 @@ from experiments.label import Label, Result
 from experiments.notify import without_urls
 from experiments.provenance import code_files, command_line, environment, repositories
 from experiments.signals import Interrupted, Signals
-from experiments.store.files import atomic_path, list_files
+from experiments.store.files import atomic_path, list_files, write_text
 from experiments.store.heartbeat import TAG, heartbeat
 from experiments.store.location import Store
 from experiments.store.read import read_run
@@ -211,6 +211,24 @@ def check_out(out: Path | None) -> Path | None:
     return out
 
 
+def claim_parts(folder: Path, source: str, digest: str, what: str) -> None:
+    """Marks a folder as that of a job on these data; a job that was killed goes on there.
+
+    Raises ConfigError where it holds parts of others, or cannot be written.
+    """
+    mark = folder / "source.json"
+    try:
+        if mark.exists():
+            before = json.loads(mark.read_text(encoding="utf-8"))["digest"]
+            if before != digest:
+                raise ConfigError(f"--parts {folder}: holds other {what} ({before[:8]}); give another folder")
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(mark, json.dumps({"source": source, "digest": digest}))
+    except OSError as error:
+        raise ConfigError(f"--parts {folder}: cannot be written ({error.strerror}); give another folder") from error
+
+
 @contextmanager
 def recorded(plan: Plan, store: Store, label: Label, out: Path | None, say: Say) -> Iterator[Job]:
     """A run that lasts as long as the block; how it ended is in `job.result` afterwards, whatever the block raised.
@@ -249,7 +267,9 @@ def recorded(plan: Plan, store: Store, label: Label, out: Path | None, say: Say)
                 if error:
                     say(f"FAILED: {error}; look: taolu show {writer.run_id[:8]}")
                 elif exit_status:
-                    say(f"ended by a signal; what was mined is not kept: run {writer.run_id[:8]} is {status}")
+                    parts = plan.settings.get("parts")
+                    kept = f"again with --parts {parts} it goes on" if parts else "what was mined is not kept"
+                    say(f"ended by a signal; {kept}: run {writer.run_id[:8]} is {status}")
         finally:
             writer.finish(status)
         job.result = _result(job, exit_status, error)

@@ -33,6 +33,7 @@ from experiments.store.write import RunWriter, open_store, reopen_run
 from experiments.trainer import PLACE, TrainerOptions, seconds
 
 PATIENCE = "trainer.early_stopping.patience"
+MINED = ("rules", "lexicon")  # kinds of runs that trained nothing
 DEFAULT_PATIENCE = 3  # where only a monitor is given
 
 
@@ -177,6 +178,10 @@ def stored_config(record: RunRecord) -> Path:
             f"run {record.run_id[:8]} was started from Python by taolu.fit, which alone has its module and data; "
             f"go on there: taolu.fit(module, data, resume='{record.run_id[:8]}')"
         )
+    if record.kind in MINED:
+        command = record.folder / "command.txt"
+        again = command.read_text(encoding="utf-8").strip() if command.exists() else "taolu mine"
+        raise ConfigError(f"run {record.run_id[:8]} was mined, not trained; to mine again: {again}")
     return file
 
 

@@ -133,9 +133,8 @@ def _parts_of_class(entries: Ints, starts: Ints, lengths: Ints) -> Iterator[Part
     """The groups of one class, cut by prefixes: what follows each entry is a group of its own, with one prefix."""
     at = spread(starts, lengths - 1)
     rest = np.repeat((starts + lengths).astype(np.int32), lengths - 1) - at
-    order = _argsort(entries.take(at))
+    members, order = _sort(entries.take(at))
     at, rest = at.take(order), rest.take(order)
-    members = entries.take(at)
     borders = np.flatnonzero(np.concatenate(([True], members[1:] != members[:-1], [True])))
     for first, last in reversed(_chunks(np.add.reduceat(rest - 1, borders[:-1]))):
         some = slice(borders[first], borders[last])
@@ -151,15 +150,22 @@ def _chunks(weights: Ints) -> list[tuple[int, int]]:
 
 
 def _argsort(keys: Ints) -> Ints:
-    """The stable order of keys; sorting numbers that carry their place is several times as fast as an argsort."""
+    """The stable order of keys."""
+    return _sort(keys)[1]
+
+
+def _sort(keys: Ints) -> tuple[Ints, Ints]:
+    """Keys in stable order, and their places; numbers that carry their place sort many times as fast as an argsort."""
     shift = len(keys).bit_length()
     if int(keys.max(initial=0)).bit_length() + shift > 63:
-        return np.argsort(keys, kind="stable")
+        order = np.argsort(keys, kind="stable")
+        return keys.take(order), order
     packed = keys.astype(np.int64) << shift
     packed |= np.arange(len(keys))
     packed.sort()
+    ordered = packed >> shift
     packed &= (1 << shift) - 1
-    return packed
+    return ordered, packed
 
 
 def _extend(block: Block, part: Part, lattice: Lattice, minimum: int, follow: Follow) -> Block | None:
@@ -207,9 +213,8 @@ def _prefix_by_prefix(block: Block, part: Part, minimum: int) -> Found:
     """`followers` for long baskets: what follows a prefix is copied in long runs, and counted on its own."""
     at = spread(part.starts, part.prefixes)
     ends = np.repeat(part.starts + part.lengths, part.prefixes)
-    members = block.entries.take(at)
-    order = _argsort(members)
-    at, ends, members = at.take(order), ends.take(order), members.take(order)
+    members, order = _sort(block.entries.take(at))
+    at, ends = at.take(order), ends.take(order)
     borders = np.flatnonzero(np.concatenate(([True], members[1:] != members[:-1], [True]))).tolist()
     number = np.full(int(block.entries.max()) + 1, -1, np.int32)
     empty = np.empty(0, np.int64)
@@ -282,8 +287,7 @@ class Candidates:
     def _sorted(self, minimum: int) -> tuple[Ints, Ints, Ints]:
         """Frequent cells, their counts, and each triple's cell number or -1, by sorting, for very many cells."""
         keys = np.concatenate([rows.ravel() for _, rows in self._slices()])
-        order = _argsort(keys)
-        cells = keys.take(order)
+        cells, order = _sort(keys)
         starts = np.flatnonzero(np.concatenate(([True], cells[1:] != cells[:-1])))
         counts = np.diff(np.append(starts, len(keys)))
         enough = counts >= minimum

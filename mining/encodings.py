@@ -50,7 +50,7 @@ def decoded(stream: BinaryIO, where: str, encoding: str | None = None, chunk: in
 
 def _decoder(encoding: str) -> codecs.IncrementalDecoder:
     try:
-        b"".decode(encoding)  # refuses those that are not of text
+        bytes(4).decode(encoding, "ignore")  # refuses those that are not of text, as base64
         return codecs.getincrementaldecoder(encoding)("surrogatepass" if _is_unicode(encoding) else "strict")
     except LookupError as error:
         raise ValueError(f"encoding = {encoding!r}: unknown; allowed: those of Python, as utf-8 or gb18030") from error

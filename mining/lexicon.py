@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mining.article import Removed, cut_at_once, remove_redundant
 from mining.blocks import Texts, batched
 from mining.corpus import Policy, Units, units
+from mining.encodings import decoded
 from mining.entropy import bits_per_character, description_length, solidity
 from mining.merges import Merge, Merger
 from mining.ngrams import Ngrams, count
@@ -170,7 +171,7 @@ class Settings:
     def length(self, policy: Policy) -> int:
         """Of n-grams to count."""
         if self.method == "article":
-            return self.max_length or MAX_LENGTH
+            return max(self.max_length or MAX_LENGTH, 2)  # pairs at least
         return self.max_length or (MAX_LETTERS if policy.latin == "each" else MAX_LENGTH)
 
 
@@ -484,13 +485,17 @@ def read_words(path: Path | str) -> dict[str, float]:
     """
     file = Path(path)
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: cannot be read as UTF-8 ({error}); give a list of words, one a line") from error
+        with file.open("rb") as stream:
+            text = "".join(decoded(stream, str(file))).removeprefix("\ufeff")
+    except OSError as error:
+        raise ValueError(f"{file}: cannot be read ({error.strerror}); give a list of words, one a line") from error
     rows: Iterable[Sequence[str]]
     if file.suffix == ".json":
-        found = json.loads(text)
-        rows = [(row["word"], str(row["count"])) for row in (found["words"] if isinstance(found, dict) else found)]
+        try:
+            found = json.loads(text)
+            rows = [(row["word"], str(row["count"])) for row in (found["words"] if isinstance(found, dict) else found)]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{file}: holds no lexicon ({error}); give the words.json of one, or .txt") from error
     elif file.suffix == ".csv":
         rows = list(csv.reader(text.splitlines()))
         rows = rows[1:] if rows and rows[0][0] == "word" else rows

@@ -8,6 +8,7 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mining.corpus import Policy
@@ -57,6 +58,40 @@ def open_texts(
             yield from hub_texts(name.removeprefix(HUB), field or "text")
         else:
             yield from read(name, encoding=encoding, field=field, chunk=chunk)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Texts of sources, opened again each time they are gone through.
+
+    Args:
+        names: as `open_texts` takes them.
+        encoding: of files.
+        field: key or column of the text.
+    """
+
+    names: tuple[str, ...]
+    encoding: str | None = None
+    field: str | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        return open_texts(self.names, encoding=self.encoding, field=self.field)
+
+
+def named(name: str) -> str:
+    """The name of a source, or of a path that exists.
+
+    Raises:
+        ValueError: Neither; as for a text.
+    """
+    try:
+        if name in NAMES or name.startswith(HUB) or Path(name).expanduser().exists():
+            return name
+    except (OSError, ValueError):  # too long for a path, or with a NUL
+        pass
+    raise ValueError(
+        f"{name[:40]!r}: no such file; give a path, {', '.join(NAMES)}, {HUB}OWNER/NAME, or texts as a list"
+    )
 
 
 def policy_of(names: Sequence[str]) -> Policy:

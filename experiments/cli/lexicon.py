@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,7 +61,9 @@ def _numbers(name: str, text: str) -> float | tuple[float, ...]:
     try:
         found = tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise ConfigError(f"--{name} {text}: must be a number, or one for each length, as 0,2,4,6") from None
+        found = ()
+    if not found or not all(map(math.isfinite, found)):
+        raise ConfigError(f"--{name} {text}: must be a number, or one for each length, as 0,2,4,6")
     return found[0] if len(found) == 1 else found
 
 
@@ -75,7 +78,7 @@ def _segment(words: list[str], options: Options) -> int:
     with refused():
         is_open = False  # whether the last piece ended within a line
         for piece in segmenter.stream(_texts(source, options)):
-            sys.stdout.write(piece)
+            sys.stdout.write(piece.encode("utf-8", "replace").decode())  # half a surrogate pair cannot be written
             is_open = not piece.endswith("\n")
         if is_open:
             sys.stdout.write("\n")
@@ -84,12 +87,14 @@ def _segment(words: list[str], options: Options) -> int:
 
 
 def _texts(source: str, options: Options) -> Iterator[str]:
-    from mining.texts import STDIN, read
+    from mining.texts import STDIN, SUFFIXES, read
 
     try:
-        is_file = source == STDIN or Path(source).expanduser().exists()
-    except OSError:  # too long for a name
+        is_file = source == STDIN or bool(source) and Path(source).expanduser().exists()
+    except (OSError, ValueError):  # too long for a name, or with a NUL
         is_file = False
+    if not is_file and source.endswith((*SUFFIXES, ".gz")) and not any(map(str.isspace, source)):
+        raise ConfigError(f"{source}: no such file; give a file, a text, or - for standard input")
     if not is_file:
         yield source
         return
