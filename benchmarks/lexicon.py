@@ -3,7 +3,8 @@
 Run: python benchmarks/lexicon.py --corpus FILE [--peers eleve,sentencepiece] [--sizes 0.5,4] (FILE is UTF-8; sizes in
 MB, and the whole file last). All peers get the text as taolu cuts it: in segments, a run of digits or letters as one
 character. Agreement is with jieba's segmentation by its own dictionary (HMM off) of the first segments: no gold
-standard, but the same for all. word-discovery (kexue.fm/archives/6920) has no row: it ships KenLM's counter as a binary only.
+standard, but the same for all. word-discovery (kexue.fm/archives/6920) has no row: of KenLM's counter it ships a
+binary alone.
 """
 
 from __future__ import annotations
@@ -166,15 +167,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         size, seconds = row["size"], row["seconds"]
         times = f"{seconds / ours[size]:.1f}x" if size in ours else ""
         quality = [f"{row[name]:.3f}" if name in row else "" for name in ("known", "f")]
-        columns = [
-            f"{row['size']:g}",
-            row["name"],
-            f"{row['seconds']:.2f}",
-            times,
-            rate,
-            row["megabytes"],
-            row["words"],
-        ]
+        speed = [f"{seconds:.2f}", times, f"{size / seconds:.2f}"]
+        columns = [f"{size:g}", row["name"], *speed, row["megabytes"], row["words"]]
         lines.append("| " + " | ".join(map(str, [*columns, *quality])) + " |")
     return "\n".join(lines) + "\n"
 

@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard.links import leave
 from dashboard.state import chosen_language, chosen_store, trouble
-from dashboard.views import compare, health, launch, overview, run, runs
+from dashboard.views import claims, compare, health, launch, lexicon, overview, paths, rules, run, runs, samples, sweeps
 from dashboard.words import Say, plain
 from experiments.errors import ConfigError
 from experiments.store.location import Store
@@ -25,6 +25,18 @@ PAGES: dict[str, dict[str, tuple[Callable[..., None], str]]] = {
         "runs": (runs.page, ":material/table_rows:"),
         "compare": (compare.page, ":material/stacked_line_chart:"),
         "run": (run.page, ":material/show_chart:"),
+    },
+    "section_findings": {
+        "claims": (claims.page, ":material/balance:"),
+        "sweeps": (sweeps.page, ":material/tune:"),
+    },
+    "section_models": {
+        "paths": (paths.page, ":material/route:"),
+        "samples": (samples.page, ":material/photo_library:"),
+    },
+    "section_mined": {
+        "lexicon": (lexicon.page, ":material/dictionary:"),
+        "rules": (rules.page, ":material/shopping_basket:"),
     },
     "section_system": {
         "launch": (launch.page, ":material/rocket_launch:"),

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
-    from plotly.graph_objects import Figure
+    from plotly.graph_objects import Contour, Figure, Scatter
 
 BACKGROUND = ("epoch", "time/", "system/")  # quantities of the run, not of what it learns: drawn on request
 STAGES = ("train", "val", "test")
 THICK_STAGES = ("val", "test")  # the others are thin beside them
 DRAWABLE = 1e300  # Plotly adds and subtracts numbers: with larger ones an axis has no ends
 BASINS = ("#BBBBBB", "#4477AA", "#EE6677")  # diverged, the global minimum, another
-PATH, EQUATION = "#EE7733", "#33BBEE"
+PATH, EQUATION, MINIMUM = "#EE7733", "#33BBEE", "#228833"
 PATH_ARRAYS = frozenset({"t", "theta", "ode_t", "ode_theta", "minima", "x", "L"})
 LAYOUT = {
     "margin": {"l": 8, "r": 8, "t": 44, "b": 8},
@@ -101,38 +101,21 @@ def path_chart(arrays: Mapping[str, np.ndarray], words: Mapping[str, str]) -> Fi
         arrays: of paths.npz: t (n,), theta (n, D), ode_t, ode_theta, minima (m, D), x, L and, for D = 2, y.
         words: path_title, optimizer, equation, minimum, time.
     """
-    from plotly.graph_objects import Contour, Figure, Scatter
+    from plotly.graph_objects import Figure, Scatter
 
     theta, solution, minima = arrays["theta"], arrays["ode_theta"], arrays["minima"]
     is_plane = theta.shape[1] == 2
-    figure = Figure()
-    if is_plane:
-        shade = _spread(arrays["L"])
-        figure.add_trace(
-            Contour(
-                x=arrays["x"],
-                y=arrays["y"],
-                z=shade,
-                customdata=arrays["L"],
-                colorscale="Greys",
-                reversescale=True,
-                showscale=False,
-                ncontours=24,
-                line={"width": 0.5},
-                hovertemplate="%{x:.3g}, %{y:.3g}: L = %{customdata:.4g}<extra></extra>",
-            )
-        )
-        marks = {"x": minima[:, 0], "y": minima[:, 1], "mode": "markers", "marker": {"symbol": "x", "size": 9}}
-        figure.add_trace(Scatter(**marks, name=words["minimum"], marker_color="#228833"))
-    else:
+    figure = Figure(contour(arrays, words) if is_plane else None)
+    if not is_plane:
         for minimum in minima[:, 0]:
-            figure.add_hline(y=float(minimum), line={"color": "#228833", "width": 1, "dash": "dot"})
+            figure.add_hline(y=float(minimum), line={"color": MINIMUM, "width": 1, "dash": "dot"})
     for name, times, points, color in (
         (words["equation"], arrays["ode_t"], solution, EQUATION),
         (words["optimizer"], arrays["t"], theta, PATH),
     ):
         x, y = (points[:, 0], points[:, 1]) if is_plane else (times, points[:, 0])
-        figure.add_trace(Scatter(x=x, y=y, mode="lines", name=name, line={"color": color, "width": 2}))
+        if len(points):
+            figure.add_trace(Scatter(x=x, y=y, mode="lines", name=name, line={"color": color, "width": 2}))
     figure.update_layout(**LAYOUT, title_text=words["path_title"], height=420)
     figure.update_layout(legend={"orientation": "h", "x": 1, "xanchor": "right", "y": -0.18, "yanchor": "top"})
     figure.update_xaxes(title_text="x" if is_plane else words["time"], showgrid=False, zeroline=False)
@@ -143,15 +126,44 @@ def path_chart(arrays: Mapping[str, np.ndarray], words: Mapping[str, str]) -> Fi
     return figure
 
 
-def basin_chart(arrays: Mapping[str, np.ndarray], words: Mapping[str, str]) -> Figure:
+def contour(arrays: Mapping[str, np.ndarray], words: Mapping[str, str]) -> list[Contour | Scatter]:
+    """A landscape of two coordinates from above, and its minima.
+
+    Args:
+        arrays: of paths.npz: x, y, L and minima (m, 2).
+        words: minimum.
+    """
+    from plotly.graph_objects import Contour, Scatter
+
+    heights = Contour(
+        x=arrays["x"],
+        y=arrays["y"],
+        z=_spread(arrays["L"]),
+        customdata=arrays["L"],
+        colorscale="Greys",
+        reversescale=True,
+        showscale=False,
+        ncontours=24,
+        line={"width": 0.5},
+        hovertemplate="%{x:.3g}, %{y:.3g}: L = %{customdata:.4g}<extra></extra>",
+    )
+    minima = {"x": arrays["minima"][:, 0], "y": arrays["minima"][:, 1], "name": words["minimum"]}
+    marker = {"symbol": "x", "size": 9, "color": MINIMUM}
+    return [heights, Scatter(**minima, mode="markers", marker=marker)]
+
+
+def basin_chart(
+    arrays: Mapping[str, np.ndarray], words: Mapping[str, str], chosen: tuple[float, float] | None = None
+) -> Figure:
     """The minimum every cell of the map ends in, over the learning rate and 1 - beta.
 
     Args:
         arrays: of paths.npz: lr (n_lr,), beta (n_beta,), basin and loss (n_lr, n_beta).
         words: map_title.
+        chosen: lr and beta that are ringed.
     """
     import numpy as np
-    from plotly.graph_objects import Figure, Heatmap
+    from plotly.graph_objects import Figure, Heatmap, Scatter
 
     rest = 1 - arrays["beta"]
     has_beta = bool(np.isfinite(rest).all())
@@ -170,6 +182,10 @@ def basin_chart(arrays: Mapping[str, np.ndarray], words: Mapping[str, str]) -> F
             hovertemplate="lr %{x:.3g}, 1 - β %{y:.3g}<br>%{customdata[0]}: L = %{customdata[1]:.4g}<extra></extra>",
         )
     )
+    if chosen is not None:
+        place = {"x": [chosen[0]], "y": [1 - chosen[1] if has_beta else 1.0]}
+        ring = {"symbol": "circle-open", "size": 16, "color": "#000000", "line": {"width": 3}}
+        figure.add_trace(Scatter(**place, mode="markers", marker=ring, hoverinfo="skip"))
     figure.update_layout(**LAYOUT, title_text=words["map_title"], height=420)
     ticks = {"type": "log", "dtick": "D2", "showgrid": False}
     figure.update_xaxes(**ticks, title_text="lr")

@@ -63,7 +63,8 @@ def complete(words: list[str]) -> list[str]:
     own = [f"--{name}" for name in (*verb.options, "help")]
     previous = before[-1].removeprefix("--")
     if before[-1] in own and OPTIONS[previous][0]:
-        return _starting(last, _words(OPTIONS[previous][0]))  # a value of the user's own: the shell offers files
+        known = _handles(before) if previous == "lexicon" else _words(OPTIONS[previous][0])
+        return _starting(last, known)  # a value of the user's own: the shell offers files
     if before[0] == "completion":
         return _starting(last, SCRIPTS)
     if before[:2] == ["queue", "add"]:  # takes what run takes
@@ -84,10 +85,10 @@ def complete(words: list[str]) -> list[str]:
 
 def _offered(before: list[str], usage: str) -> list[str]:
     """What a verb takes that is no option and no experiment: tasks, names of sweeps, runs."""
-    if " RUN" in usage:
+    if " RUN" in usage.partition(" --")[0]:
         return _handles(before)
-    offered = {"claims": _claims, "sweep": _sweeps, "queue": _queue, "mine": _miners}.get(before[0])
-    return offered(before[1:]) if offered else []
+    offered = {"claims": _claims, "sweep": _sweeps, "queue": _queue, "mine": _miners, "lexicon": _lexicons}
+    return offered[before[0]](before[1:]) if before[0] in offered else []
 
 
 def _words(placeholder: str) -> list[str]:
@@ -140,10 +141,23 @@ def _queue(before: list[str]) -> list[str]:
 
 
 def _miners(before: list[str]) -> list[str]:
-    """Tasks of the verb mine."""
+    """Tasks of the verb mine, then the sources that have names."""
     from experiments.cli.mining import MINERS
 
-    return [] if before else list(MINERS)
+    if not before:
+        return list(MINERS)
+    if before[0] == "lexicon":
+        from mining.sources import NAMES
+
+        return list(NAMES)
+    return ["stdlib", "quest"] if before == ["apriori"] else []
+
+
+def _lexicons(before: list[str]) -> list[str]:
+    """Tasks of the verb lexicon."""
+    from experiments.cli.lexicon import TASKS
+
+    return [] if before else [task for task in TASKS if task]
 
 
 def _values(kind: str) -> list[str]:

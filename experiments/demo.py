@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments import mine_lexicon
 from experiments.build import Say
 from experiments.claims.lock import read_lock
 from experiments.claims.record import Settings
@@ -23,6 +24,8 @@ from experiments.run import Label, Result, run
 from experiments.store.location import Store
 from experiments.store.read import history
 from mining.apriori import mine_itemsets
+from mining.segment import Segmenter
+from mining.sources import pydoc_words
 from mining.stdlib import stdlib_baskets
 
 LAG = 1.05  # one power step an update: the norms that a critic is divided by are a little behind its weights
@@ -167,6 +170,24 @@ def rules(store: Store, full: bool, colours: bool) -> Line:
     )
 
 
+def lexicon(store: Store, full: bool, colours: bool) -> Line:
+    """The words of an English text without its spaces, found without a dictionary, and a sentence cut by them."""
+    started = time.perf_counter()
+    words = mine_lexicon.Request(("pydoc",))
+    mined = mine_lexicon.mine(words, store=store, label=Label(tags={"demo": "lexicon"}), say=lambda line: None)
+    _check(mined.result)
+    bits = mined.plain["facts"]["bits_per_character"]
+    borders = mined.plain["score"]["border_f"]
+    sentence = next("".join(words) for words in pydoc_words() if sum(map(len, words)) > 70)
+    return Line(
+        what="Words of Python's help without spaces",
+        number=f"{mined.plain['words']:,} words, {bits['units']:.2f} -> {bits['words']:.2f} bits a letter",
+        verdict=f"{'holds' if borders >= 0.8 else 'fails'}: F of borders {borders:.2f}, at least .8",
+        seconds=time.perf_counter() - started,
+        drawing=(sentence[:100], " ".join(Segmenter.load(mined.result.folder).cut(sentence[:100])), ""),
+    )
+
+
 def claims(store: Store, full: bool, colours: bool) -> Line:
     """Statements of the articles put to the test, three of which fail as they are written."""
     started = time.perf_counter()
@@ -211,6 +232,7 @@ FAMILIES: dict[str, Callable[[Store, bool, bool], Line]] = {
     "gpt": gpt,
     "paths": paths,
     "rules": rules,
+    "lexicon": lexicon,
     "claims": claims,
 }
 

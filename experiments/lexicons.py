@@ -39,6 +39,8 @@ def words_of(store: Store, handle: str) -> dict[str, float]:
 def _place(store: Store, handle: str) -> Path:
     """The file, or the folder that a lexicon is in."""
     path = Path(handle).expanduser()
+    if path.suffix == ".parquet" and path.exists():
+        raise ConfigError(f"{handle}: give the folder it is in, or its words.csv, words.json or words.txt")
     if path.exists():
         return path
     if "/" in handle or path.suffix:

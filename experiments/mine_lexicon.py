@@ -139,7 +139,7 @@ class Texts:
         self.n_characters, self.n_bytes = n_characters, n_bytes
 
     def check(self) -> None:
-        """Reads what is on this machine once, a hundredth of the work: what is no text is refused before there is a run.
+        """Reads what is on this machine once, a hundredth of the work, so that what is no text is refused at once.
 
         Raises ValueError for bytes of another encoding, rows without text, and where nothing could be of a word.
         """
@@ -200,7 +200,9 @@ def mine(request: Request, *, store: Store, label: Label, out: Path | None = Non
         digest, facts = texts.digest(), texts.facts()
         texts.check()
         if request.parts is not None:
-            claim_parts(request.parts, " ".join(request.sources), digest, "texts")
+            counted = [digest, request.settings.length(request.units), request.settings.min_count, request.units]
+            job_digest = hashlib.sha256(repr([*counted, request.memory]).encode()).hexdigest()
+            claim_parts(request.parts, " ".join(request.sources), job_digest, "texts or settings")
     name = "+".join(Path(source).name for source in request.sources)
     plan = Plan(EXPERIMENT, KIND, request.record(), name, " ".join(request.sources), digest, facts)
     told: dict[str, Any] = {}
@@ -395,8 +397,8 @@ def _lines(job: Job, lexicon: Lexicon, texts: Texts, request: Request, gold: Map
     seconds = job.metrics["cpu/count_seconds"] + job.metrics["cpu/words_seconds"]
     megabytes = texts.n_bytes / 1e6
     yield (
-        f"{' '.join(request.sources)}: {megabytes:.2f} MB, {texts.n_characters:,} characters, {facts['n_units']:,} units "
-        f"in {facts['n_segments']:,} segments; {seconds:.1f} CPU-s, {megabytes / max(seconds, 0.01):.2f} MB/s"
+        f"{' '.join(request.sources)}: {megabytes:.2f} MB, {texts.n_characters:,} characters, {facts['n_units']:,} "
+        f"units in {facts['n_segments']:,} segments; {seconds:.1f} CPU-s, {megabytes / max(seconds, 0.01):.2f} MB/s"
     )
     before, after = (facts["bits_per_character"][name] for name in ("units", "words"))
     yield f"{len(lexicon):,} words; bits a character {before:.3f} before, {after:.3f} after"

@@ -28,6 +28,7 @@ from experiments.claims.plot import (
 from experiments.claims.registry import Axes
 from experiments.fonts import HINT, font_for, needs_font
 from mining.rules import Rules
+from mining.spring import spring
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -91,7 +92,7 @@ def graph(made: Rules, names: Sequence[str], say: Callable[[str], None], fonts: 
     place = {item: at for at, item in enumerate(items)}
     edges = [(place[item], len(items) + at) for at, ids in enumerate(sides[0]) for item in ids]
     edges += [(len(items) + at, place[item]) for at, ids in enumerate(sides[1]) for item in ids]
-    spots = _spread(_spring(len(items) + len(best), edges))
+    spots = _spread(spring(len(items) + len(best), edges))
     shades, legend = _shades(best.measure("lift"))
     drawn: list[Shape] = [Text(LEFT - 60, 24, f"the first {len(best)} of {len(made):,} rules", size=14)]
     for start, end in edges:
@@ -116,24 +117,6 @@ def _short(name: str) -> str:
         if not name.isascii()
         else f"{name[: LONGEST - 2]}.."
     )
-
-
-def _spring(n: int, edges: Sequence[tuple[int, int]], steps: int = 200) -> Floats:
-    """(n, 2) places where connected nodes are near and others apart (Fruchterman & Reingold 1991), from a circle on."""
-    angle = 2 * math.pi * np.arange(n) / max(n, 1)
-    spots = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    joined = np.zeros((n, n))
-    for a, b in edges:
-        joined[a, b] = joined[b, a] = 1
-    length = (4 / max(n, 1)) ** 0.5
-    for step in range(steps):
-        apart = spots[:, None] - spots
-        distance = np.maximum(np.hypot(apart[..., 0], apart[..., 1]), 1e-3)
-        force = length**2 / distance**2 - joined * distance / length
-        move = (apart * force[..., None]).sum(axis=1) - 0.3 * spots  # parts that nothing joins stay near
-        size = np.maximum(np.hypot(move[:, 0], move[:, 1]), 1e-9)
-        spots = spots + move / size[:, None] * np.minimum(size, 0.1 * (1 - step / steps))[:, None]
-    return spots
 
 
 def _spread(spots: Floats) -> list[tuple[float, float]]:

@@ -18,6 +18,7 @@ from mining.conditional import CELLS, Block, Found, Part, count_triples, part_ra
 from mining.lattice import Ints
 from mining.search import Kernels
 
+ROOM = 1 << 24  # triples of a class: four bytes each, of which only those that are kept are touched
 Bits = NDArray[np.uint64]
 
 
@@ -53,7 +54,7 @@ def kernels() -> Kernels:
         left, right, counts, both = join(bits, ends, start, minimum)
         return left, right, counts, both
 
-    return Kernels(followers, marks, joins)
+    return Kernels(followers, marks, joins, ROOM)
 
 
 def _by_cell(  # type: ignore[no-untyped-def]  # noqa: C901 (numba compiles a function a time)

@@ -98,16 +98,16 @@ class Found:
 Follow = Callable[[Block, Part, int], Found]
 
 
-def children(block: Block, lattice: Lattice, minimum: int, follow: Follow) -> Iterator[Block]:
+def children(block: Block, lattice: Lattice, minimum: int, follow: Follow, room: int) -> Iterator[Block]:
     """The blocks of the next level; their members are added to the lattice."""
-    for part in _parts(block):
+    for part in _parts(block, room):
         lattice.check()
         child = _extend(block, part, lattice, minimum, follow)
         if child is not None:
             yield child
 
 
-def _parts(block: Block) -> Iterator[Part]:
+def _parts(block: Block, room: int) -> Iterator[Part]:
     """The groups in parts of about TRIPLES, a prefix never divided, the most frequent prefixes first."""
     triples = block.lengths * (block.lengths - 1) // 2
     if not len(triples):
@@ -123,7 +123,7 @@ def _parts(block: Block) -> Iterator[Part]:
         starts, lengths = block.starts[groups], block.lengths[groups]
         which = owner[borders[first]]
         n_cells = block.cells[block.classes[which + 1]] - block.cells[block.classes[which]]
-        if last - first > 1 or weights[first] <= 2 * TRIPLES or n_cells <= CELLS:
+        if last - first > 1 or weights[first] <= room or n_cells <= CELLS:
             yield Part(starts, lengths - 1, lengths)
         else:
             yield from _parts_of_class(block.entries, starts, lengths)

@@ -37,15 +37,42 @@ def decoded(stream: BinaryIO, where: str, encoding: str | None = None, chunk: in
     decoder = None if encoding is None else _decoder(encoding)
     place = 0
     while content := stream.read(chunk if decoder else max(chunk, SAMPLE)):
-        if decoder is None and (special := re.search(rb"[^\x01-\x7f]", content)):
-            if len(content) < special.start() + SAMPLE:
-                content += stream.read(SAMPLE)
-            encoding = _told(content, special.start(), where, place)
-            decoder = _decoder(encoding)
+        if decoder is None:
+            encoding, content = _looked_at(content, stream, where, place)
+            decoder = _decoder(encoding) if encoding else None
         yield content.decode("ascii") if decoder is None else _decode(decoder, content, where, encoding, place)
         place += len(content)
     if decoder:
         yield _decode(decoder, b"", where, encoding, place)
+
+
+def encoding_of(stream: BinaryIO, where: str) -> str:
+    """The encoding of a stream by its beginning, up to a little after its first byte that is not ASCII.
+
+    Raises:
+        ValueError: None fits.
+
+    >>> import io
+    >>> encoding_of(io.BytesIO("面包,牛奶".encode("gb18030")), "food.csv")
+    'gb18030'
+    """
+    place = 0
+    while content := stream.read(SAMPLE):
+        encoding, content = _looked_at(content, stream, where, place)
+        if encoding:
+            return encoding
+        place += len(content)
+    return "utf-8"
+
+
+def _looked_at(content: bytes, stream: BinaryIO, where: str, place: int) -> tuple[str | None, bytes]:
+    """The encoding, unless all of the content is ASCII, and the content with what was read to tell it."""
+    special = re.search(rb"[^\x01-\x7f]", content)
+    if special is None:
+        return None, content
+    if len(content) < special.start() + SAMPLE:
+        content += stream.read(SAMPLE)
+    return _told(content, special.start(), where, place), content
 
 
 def _decoder(encoding: str) -> codecs.IncrementalDecoder:

@@ -16,7 +16,8 @@ from mining.article import Removed, cut_at_once, remove_redundant
 from mining.blocks import Texts, batched
 from mining.corpus import Policy, Units, units
 from mining.encodings import decoded
-from mining.entropy import bits_per_character, description_length, solidity
+from mining.entropy import solidity
+from mining.evidence import Usage, evidence, information
 from mining.merges import Merge, Merger
 from mining.ngrams import Ngrams, count
 from mining.paths import Paths
@@ -33,7 +34,6 @@ Progress = Callable[[str, int, int], None]
 
 SOLID = (0.0, 2.0, 4.0, 6.0)  # nats of PMI by length: what word-discovery (kexue.fm/archives/6920) asks for
 MAX_LENGTH, MAX_LETTERS, MAX_CUT = 4, 12, 20  # units of a word: of Han, of letters, by the article's method
-N_PARTS = 50  # of the text, in which a word is looked for: a name fills a few, a word of the language all
 IN_MEMORY = 1 << 24  # units of a text whose paths are kept from pass to pass
 COLUMNS = ("count", "probability", "pmi", "left_entropy", "right_entropy", "fstar", "saved_bits", "score")
 
@@ -238,10 +238,10 @@ def mine_lexicon(
     else:
         scores, merges = _greedy(source, settings, policy)
     report("cutting", 0, 0)
-    usage = _Usage(scores, ngrams.n_units)
+    usage = Usage(scores, ngrams.n_units)
     for paths in source.paths(scores)():
         usage.add(paths)
-    return _described(usage, scores, ngrams, settings, lists, removed, merges)
+    return _described(usage, ngrams, settings, lists, removed, merges)
 
 
 @dataclass(frozen=True)
@@ -353,37 +353,8 @@ def _joined(parts: list[Units]) -> Units:
     return Units("", codes, none, none, np.concatenate([*starts, places[-1:]]))
 
 
-class _Usage:
-    """How often, and in how many parts of the text, each row is a word."""
-
-    def __init__(self, scores: Scores, n_units: int) -> None:
-        self._scores = scores
-        self._n_units = max(n_units, 1)
-        self._begin = 0
-        self.counts = [np.zeros(len(keys), np.int64) for keys in scores.keys]
-        self.parts = [np.zeros(len(keys), np.int64) for keys in scores.keys]
-        self._latest = [np.full(len(keys), -1) for keys in scores.keys]
-        self.n_words = 0
-
-    def add(self, paths: Paths) -> None:
-        is_start, _ = paths.best(self._scores.values, self._scores.unknown)
-        begins, lengths, rows = paths.words(is_start)
-        part = (self._begin + begins) * N_PARTS // self._n_units
-        self._begin += paths.n
-        self.n_words += len(begins)
-        for k, (counts, parts, latest) in enumerate(zip(self.counts, self.parts, self._latest, strict=True), 1):
-            is_one = (lengths == k) & (rows >= 0)
-            counts += np.bincount(rows[is_one], minlength=len(counts))
-            key = np.unique(rows[is_one] * np.int64(N_PARTS + 1) + part[is_one])
-            row, where = key // (N_PARTS + 1), key % (N_PARTS + 1)
-            is_new = latest[row] != where
-            np.add.at(parts, row[is_new], 1)
-            np.maximum.at(latest, row, where)
-
-
 def _described(
-    usage: _Usage,
-    scores: Scores,
+    usage: Usage,
     ngrams: Ngrams,
     settings: Settings,
     lists: _Lists,
@@ -392,9 +363,9 @@ def _described(
 ) -> Lexicon:
     solid = solidity(ngrams)
     tables = []
-    for k, (counts, parts) in enumerate(zip(usage.counts, usage.parts, strict=True), 1):
+    for k, counts in enumerate(usage.counts, 1):
         rows = np.flatnonzero(counts)
-        words = scores.words(k, rows)
+        words = usage.scores.words(k, rows)
         kept = [
             at
             for at, (word, n) in enumerate(zip(words, counts[rows].tolist(), strict=True))
@@ -402,17 +373,7 @@ def _described(
             and word not in lists.stop
             and not (lists.new_only and word in lists.known)
         ]
-        rows = rows[kept]
-        columns = {
-            "count": counts[rows],
-            "probability": counts[rows] / max(usage.n_words, 1),
-            **_evidence(ngrams, solid, scores, k, rows),
-            "saved_bits": counts[rows] * _worth(scores, k, rows) / np.log(2),
-        }
-        share = np.minimum(counts[rows] / columns.pop("occurrences"), 1.0)
-        expected = N_PARTS * -np.expm1(-counts[rows] / N_PARTS)
-        evenness = np.minimum(parts[rows] / expected, 1.0)
-        columns["score"] = parts[rows] * evenness**2 * share / max(k - 1, 1)
+        columns = evidence(usage, ngrams, solid, k, rows[kept])
         tables.append(([words[at] for at in kept], columns))
     words = [word for table, _ in tables for word in table]
     whole = {name: np.concatenate([columns[name] for _, columns in tables]) for name in COLUMNS}
@@ -423,58 +384,11 @@ def _described(
         listed,
         **{name: array[order] for name, array in whole.items()},
         is_known=known,
-        scores=scores,
-        facts=_facts(usage, ngrams, settings),
+        scores=usage.scores,
+        facts={**vars(settings), **information(usage, ngrams)},
         removed=tuple(removed),
         merges=tuple(merges),
     )
-
-
-def _evidence(ngrams: Ngrams, solid: list[Floats], scores: Scores, k: int, rows: Ints) -> dict[str, Floats]:
-    """Columns of n-grams for rows of scores; NaN for those that are longer than what was counted, or rarer."""
-    found = np.full(len(rows), -1)
-    if k <= len(ngrams.levels) and len(rows):
-        found = ngrams.find(scores.codes(k, rows))
-    level = ngrams.levels[min(k, len(ngrams.levels)) - 1]
-
-    def taken(array: NDArray[Any]) -> Floats:
-        return np.where(found >= 0, np.append(array, np.nan)[found], np.nan)
-
-    p = taken(level.counts) / max(ngrams.n_units, 1)
-    pmi = taken(solid[min(k, len(solid)) - 1]) if k > 1 else np.full(len(rows), np.nan)
-    occurrences = np.where(np.isnan(p), 1.0, p * ngrams.n_units)
-    evidence = {"pmi": pmi, "fstar": p * (pmi - 1), "occurrences": occurrences}
-    return {**evidence, "left_entropy": taken(level.left), "right_entropy": taken(level.right)}
-
-
-def _worth(scores: Scores, k: int, rows: Ints) -> Floats:
-    """Nats by which each word's score is above that of its best parts; 0 for single units."""
-    if k == 1 or not len(rows):
-        return np.zeros(len(rows))
-    none = np.empty(0, np.int64)
-    starts = np.arange(0, len(rows) * k + 1, k)
-    inside = scores.locate(Units("", scores.codes(k, rows).ravel(), none, none, starts))[: k - 1]
-    _, parts = Paths(inside, starts).best(scores.values[: k - 1], scores.unknown)
-    return np.asarray(scores.values[k - 1][rows] - parts)
-
-
-def _facts(usage: _Usage, ngrams: Ngrams, settings: Settings) -> dict[str, Any]:
-    lengths = np.concatenate([np.full(len(counts), k) for k, counts in enumerate(usage.counts, 1)])
-    words = np.concatenate(usage.counts)
-    letters = ngrams.levels[0].counts
-    ones = np.ones(len(letters))
-    return {
-        **vars(settings),
-        "n_units": ngrams.n_units,
-        "n_segments": ngrams.n_segments,
-        "n_words": usage.n_words,
-        "n_types": int((words > 0).sum()),
-        "bits_per_character": {"units": bits_per_character(letters, ones), "words": bits_per_character(words, lengths)},
-        "description_bits": {
-            "units": description_length(letters, ones, len(letters)),
-            "words": description_length(words, lengths, len(letters)),
-        },
-    }
 
 
 def read_words(path: Path | str) -> dict[str, float]:

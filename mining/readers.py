@@ -5,7 +5,6 @@ What is not said about a file is looked for in its first lines, and `Layout.said
 
 from __future__ import annotations
 
-import codecs
 import csv
 import gzip
 import itertools
@@ -16,19 +15,18 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import IO, Any, BinaryIO, Literal, cast
 
 import numpy as np
 
 from mining.baskets import Baskets
+from mining.encodings import encoding_of
 from mining.layouts import NO, YES, Layout, completed, place
 from mining.stdlib import stdlib_baskets
 from mining.xlsx import xlsx_rows
 
 SAMPLE = 1000  # lines looked at
 PIECE = 1 << 20
-ENCODINGS = ("utf-8", "gb18030")  # tried in this order
-MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
 def read_baskets(path: Path | str, layout: Layout | None = None) -> tuple[Baskets, Layout]:
@@ -120,26 +118,21 @@ class _Source:
         """The layout with an encoding the whole file is valid in."""
         if self.suffix == ".xlsx":
             return self.layout
-        given = self.layout.encoding
+        name = self.layout.encoding
         try:
-            with gzip.open(self.path) if self.path.suffix == ".gz" else self.path.open("rb") as file:
-                head = file.read(4)
-            marked = next((name for mark, name in MARKS if head.startswith(mark)), None)
-            for name in [given or marked] if given or marked else ENCODINGS:
-                assert name is not None
-                try:
-                    with self._open(name) as text:
-                        while text.read(PIECE):
-                            pass
-                except UnicodeDecodeError as error:
-                    wrong = error
-                    continue
-                return replace(self.layout, encoding=name)
+            with gzip.open(self.path) if self.path.suffix == ".gz" else self.path.open("rb") as stream:
+                name = name or encoding_of(cast("BinaryIO", stream), str(self.path))
+            with self._open(name) as text:
+                while text.read(PIECE):
+                    pass
+        except UnicodeDecodeError as error:
+            found = f"byte {error.object[error.start]:#04x}"
+            raise ValueError(
+                f"{self.path}: {found} is not {name}; name the encoding, as in --encoding latin-1"
+            ) from error
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise ValueError(f"{self.path}: {error}; it is damaged, or not packed: then leave out .gz") from error
-        found = f"byte {wrong.object[wrong.start]:#04x}"
-        what = given or marked or " nor ".join(ENCODINGS)
-        raise ValueError(f"{self.path}: {found} is not {what}; name the encoding, as in --encoding latin-1")
+        return replace(self.layout, encoding=name)
 
     def _lines(self) -> Iterator[list[str]]:
         """The cells of each line, as they are; lines that are empty have none, and there are none at the end."""

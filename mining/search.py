@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mining.bitmaps import Join, Members, deepen, joins, marks, spread
-from mining.conditional import LONG, Block, Follow, children, followers
+from mining.conditional import LONG, TRIPLES, Block, Follow, children, followers
 from mining.cube import mine_dense
 from mining.lattice import Ints, Lattice
 
 WIDE, LARGE = 8, 20_000  # words of a bitmap, and words its joins read, from which a class is tried as a cube
-TRIPLE, JOIN, WORD, ENTRY = 10.0, 12.0, 1.0, 4.0  # nanoseconds, as measured; only their ratios matter
+A_TRIPLE, JOIN, WORD, ENTRY = 10.0, 12.0, 1.0, 4.0  # nanoseconds, as measured; only their ratios matter
 COPIED, PREFIX = 3.0, 20_000.0  # of a triple in long baskets, and of each prefix then
 
 
@@ -25,6 +25,7 @@ class Kernels:
     follow: Follow = followers
     mark: Callable[[Ints, Ints, Ints, tuple[int, int]], NDArray[np.uint64]] = marks
     join: Join = joins
+    room: int = 2 * TRIPLES  # triples up to which a class is not cut by prefixes
 
 
 def search(block: Block, lattice: Lattice, minimum: int, kernels: Kernels) -> None:
@@ -37,7 +38,7 @@ def search(block: Block, lattice: Lattice, minimum: int, kernels: Kernels) -> No
             continue
         rest = _dense_classes(current, lattice, minimum, kernels)
         if rest is not None:
-            stack.append(children(rest, lattice, minimum, kernels.follow))
+            stack.append(children(rest, lattice, minimum, kernels.follow, kernels.room))
 
 
 def _dense_classes(block: Block, lattice: Lattice, minimum: int, kernels: Kernels) -> Block | None:
@@ -52,7 +53,7 @@ def _dense_classes(block: Block, lattice: Lattice, minimum: int, kernels: Kernel
     sizes = np.diff(block.classes)
     joins = sizes * (sizes - 1) / 2 * (JOIN + WORD * n_words)
     copied = np.where(n_triples > LONG * n_entries, COPIED * n_triples + PREFIX * sizes, np.inf)
-    dense = joins + ENTRY * n_entries <= np.minimum(TRIPLE * n_triples, copied)
+    dense = joins + ENTRY * n_entries <= np.minimum(A_TRIPLE * n_triples, copied)
     if dense.any():
         widths = _width(n_words)
         for width in np.unique(widths[dense & (n_rows > 0)]):

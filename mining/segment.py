@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -102,7 +103,8 @@ def _with_whole_runs(parts: Iterable[str]) -> Iterator[str]:
     for part in parts:
         whole = held + part
         last = whole[-1]
-        end = len(whole) if last == "\n" or last.isalnum() else len(whole.rstrip(last))
+        is_mark = last != "\n" and (unicodedata.category(last)[0] in "PS" or unicodedata.category(last) in ("Cc", "Cs"))
+        end = len(whole.rstrip(last)) if is_mark else len(whole)
         if end:
             yield whole[:end]
         held = whole[end:]

@@ -90,7 +90,7 @@ def named(name: str) -> str:
     except (OSError, ValueError):  # too long for a path, or with a NUL
         pass
     raise ValueError(
-        f"{name[:40]!r}: no such file; give a path, {', '.join(NAMES)}, {HUB}OWNER/NAME, or texts as a list"
+        f"{name[:40]!r}: no such file; give a path, {', '.join(NAMES)}, {HUB}OWNER/NAME, or a list of texts"
     )
 
 

@@ -92,7 +92,7 @@ def _read(path: Path | str, encoding: str | None, field: str, chunk: int) -> Ite
 
 def _opened(path: Path | str) -> BinaryIO:
     if path == STDIN:
-        return open(sys.stdin.fileno(), "rb", closefd=False)
+        return cast("BinaryIO", open(sys.stdin.fileno(), "rb", buffering=0, closefd=False))  # lines as they come
     return cast("BinaryIO", gzip.open(path)) if Path(path).suffix == ".gz" else Path(path).open("rb")
 
 

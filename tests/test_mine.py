@@ -21,9 +21,9 @@ from experiments.fonts import font_for, needs_font
 from experiments.label import Label
 from experiments.mine import Request, mine, suggested_support
 from experiments.rule_pictures import graph, scatter
-from experiments.rules import difference, read_rules
 from experiments.store.location import Store
 from experiments.store.read import find_run, history, read_run
+from experiments.store.rules import difference, read_rules
 from mining.apriori import mine_itemsets
 from mining.quest import Quest
 from mining.readers import read_baskets
@@ -116,7 +116,7 @@ def test_two_runs_differ_in_rules_lost_won_and_changed(taolu: Taolu, mined: Said
         "changed": len(found.changed),
     }
     assert len(found.lost) + len(found.changed) + found.n_equal == first.num_rows
-    assert any("茶" in row["antecedents"] for row in found.won)
+    assert any("茶" in row["antecedents"] for row in found.won.to_pylist())
     assert "only in the second" in taolu("rules", "diff", "habits", "more").out
     assert difference(first, first).n_equal == first.num_rows
 

@@ -14,6 +14,7 @@ from dashboard.words import Say, plain
 MOST_ROWS = 8  # runs shown; each picture is sent to the browser
 MOST_COLUMNS = 6
 FIRST_COLUMNS, FIRST_TEXTS = 4, 3
+FIRST_NAME = "samples"  # shown before another is chosen, if as many runs have it
 
 
 def draw_images(chosen: Selection, say: Say) -> None:
@@ -86,7 +87,7 @@ def _found(chosen: Selection, suffix: str) -> dict[str, dict[str, dict[int, str]
             break
         for name, files in media.items():
             found.setdefault(name, {})[run_id] = files
-    return dict(sorted(found.items(), key=lambda item: (-len(item[1]), item[0])))
+    return dict(sorted(found.items(), key=lambda item: (-len(item[1]), item[0] != FIRST_NAME, item[0])))
 
 
 def _widgets(

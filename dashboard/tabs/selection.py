@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MOST_RUNS = 100
 MOST_OPTIONS = 1_000  # offered by name: each is sent to the browser
+MOST_SEARCHED = 1_000  # whose folders are looked into: 10 ms
 MODELS = ("run", "trial")  # kinds that train
 FIRST = 5  # runs compared before any is chosen
 
@@ -84,6 +85,12 @@ def first_choice(runs: pd.DataFrame) -> list[str]:
     if len(together):
         together = together[together["experiment"] == together["experiment"].iloc[0]]
     return [str(run_id) for run_id in (together if len(together) else models)["run_id"].head(FIRST)]
+
+
+def runs_with(store: Store, runs: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The runs in whose folder there is a file or folder of this name, of the newest MOST_SEARCHED."""
+    newest = runs.head(MOST_SEARCHED)
+    return newest.loc[[(store.run_folder(run_id) / name).exists() for run_id in newest["run_id"]]]
 
 
 def varying_settings(runs: pd.DataFrame) -> list[str]:

@@ -25,6 +25,7 @@ from experiments.claims.python_docs import (
     english,
     f_score,
     letters,
+    merged_starts,
     parallel,
     parts,
     starts,
@@ -34,7 +35,6 @@ from experiments.claims.registry import Axes, Claim, Evidence
 from experiments.claims.repetitions import mean_evidence, mean_points
 from lightning_modules.data.baselines import witten_bell_bits_per_byte
 from mining.entropy import BIT, bits_per_character, entropy, held_out_bits
-from mining.merges import Merger
 
 HAN = ("一", "鿿")
 ORDERS = (0, 1, 2, 3, 4)
@@ -174,11 +174,8 @@ def ladder(context: Context) -> Evidence:
 def boundaries(context: Context) -> Evidence:
     """F of the words' borders that merging by minimum entropy finds in the English text without spaces."""
     segments = english()
-    text = letters(segments)
-    merger = Merger(text)
-    while merger.step("gain", has_cost=True):
-        pass
-    counts = boundary_counts(text, merger.is_start, starts(segments), context.design("parts", 12, 40))
+    blocks = context.design("parts", 12, 40)
+    counts = boundary_counts(letters(segments), merged_starts(), starts(segments), blocks)
     return block_evidence("F of the borders of words", counts.astype(float), f_score)
 
 

@@ -6,23 +6,38 @@ Legend: N tokens of a text in all, p_a = N_a / N; L = H / l bits a character; F_
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from experiments.claims.context import Context
-from experiments.claims.python_docs import LETTERS, Segment, letters, parts, word_counts
+from experiments.claims.intervals import jackknife
+from experiments.claims.python_docs import (
+    LETTERS,
+    Segment,
+    boundary_counts,
+    english,
+    f_score,
+    letters,
+    merged_starts,
+    parts,
+    starts,
+    word_counts,
+)
 from experiments.claims.registry import Axes, Claim, Curve, Evidence, Point
 from experiments.claims.repetitions import exact_evidence, mean_evidence, mean_points
-from mining.corpus import Units
-from mining.entropy import BIT, bits_per_character, entropy, fstar, held_out_bits, merge_gain, pmi
+from mining.article import cut_at_once, remove_redundant
+from mining.corpus import Policy, Units
+from mining.entropy import BIT, bits_per_character, entropy, fstar, held_out_bits, merge_gain, pmi, solidity
 from mining.merges import Criterion, Merge, greedy_merges
+from mining.ngrams import count
 
 QUESTION = "5476-words"
 CRITERIA: tuple[Criterion, ...] = ("fstar", "count", "pmi")
 MERGES = 60
+MIN_PROB, MIN_PMI = 1e-7, 1.0  # the article's
 
 
 @cache
@@ -165,6 +180,65 @@ def sentences_less_words(context: Context, *, is_held_out: bool) -> Evidence:
     return mean_evidence("bits a letter, by segments less by words", found)
 
 
+def cut_starts(text: Units, n: int) -> NDArray[np.bool_]:
+    """(units,) whether a word begins: wherever no n-gram of 2 to n units with PMI above 1 nat holds the two together.
+
+    The PMI of a longer n-gram is the least over its splits; at n = 2 this is the article's cut.
+    """
+    ngrams = count(text, n, policy=Policy(latin="each"))
+    holds = np.zeros(len(text), bool)
+    for k, (rows, values) in enumerate(zip(ngrams.locate(text)[1:], solidity(ngrams)[1:], strict=True), 2):
+        solid = (rows >= 0) & np.append(values > MIN_PMI, False)[rows]
+        for at in range(1, k):
+            holds[at:] |= solid[: len(solid) - at]
+    is_start = ~holds
+    is_start[text.starts[:-1]] = True
+    return is_start
+
+
+Finder = Callable[[Units], NDArray[np.bool_]]
+FINDERS: dict[str, Finder] = {
+    "letters": lambda text: np.ones(len(text), bool),
+    "pairs": partial(cut_starts, n=2),
+    "longer": partial(cut_starts, n=4),
+    "merges": lambda _: merged_starts(),
+}
+
+
+def borders_ahead(context: Context, *, first: str, second: str) -> Evidence:
+    """F of the borders of words found in one way, less that in another."""
+    segments = english()
+    text, gold = letters(segments), starts(segments)
+    n_blocks = context.design("blocks", 12, 40)
+    counts = np.stack([boundary_counts(text, FINDERS[each](text), gold, n_blocks) for each in (first, second)], 1)
+    found = jackknife(counts.astype(float), lambda mean: f_score(mean[0]) - f_score(mean[1]))
+    return Evidence("F of borders, less the other's", found.estimate, found.low, found.high, found.n)
+
+
+def removed_share(segments: Sequence[Segment]) -> float:
+    """Share of the candidates of several letters that the article's fourth step removes."""
+    text, policy = letters(segments), Policy(latin="each")
+    found = cut_at_once([text], count(text, 2, policy=policy), MIN_PROB, MIN_PMI)
+    _, removed = remove_redundant(found, min_gain=MIN_PMI, policy=policy)
+    return len(removed) / sum(len(word) > 1 for word in found)
+
+
+def removed_in_all(context: Context) -> Evidence:
+    """That share of the whole text."""
+    return exact_evidence("share of candidates removed", removed_share(english()), 1)
+
+
+def removed_by_size(context: Context) -> Evidence:
+    """That share of a part of the text, less that of an eighth of the part."""
+    texts = parts(context, context.design("parts", 6, 20))
+    sizes = (0.125, 0.25, 0.5, 1.0)
+    shares = [[removed_share(part[: int(len(part) * size)]) for size in sizes] for part in texts]
+    letters_in = [float(np.mean([len(letters(part[: int(len(part) * size)])) for part in texts])) for size in sizes]
+    points = mean_points(letters_in, shares)
+    axes = Axes("letters of the text", "share of candidates removed", log_x=True)
+    return mean_evidence("share removed, less that of an eighth", np.array(shares) @ [-1, 0, 0, 1], points, axes=axes)
+
+
 def phrases(segments: Iterable[Segment], join: bool) -> Iterable[Segment]:
     """The segments as words, or each as one long word."""
     return (("".join(segment),) if join else segment for segment in segments)
@@ -292,5 +366,77 @@ CLAIMS = (
         tolerance=0,
         reason="A sign; no slack.",
         source="equation (2.6) as the aim",
+    ),
+    claim(
+        id="5476-M6",
+        statement="In English without its spaces a cut by pairs finds borders of words better than a cut everywhere.",
+        statement_zh="在去掉空格的英文中，按两字统计切分比处处切开更能找到词的边界。",
+        formula=r"F_{pairs} - F_{letters} \ge 0",
+        probe=partial(borders_ahead, first="pairs", second="letters"),
+        rule="at least",
+        expected=0.0,
+        tolerance=0,
+        reason="A sign; no slack.",
+        source="section on the algorithm",
+    ),
+    claim(
+        id="5476-M6.1",
+        statement="Merging for as long as F pays for the new word finds them better than cutting at once.",
+        statement_zh="只要 F 抵得上新词代价就合并，比“当机立断”更能找到边界。",
+        formula=r"F_{merges} - F_{pairs} \ge 0",
+        probe=partial(borders_ahead, first="merges", second="pairs"),
+        rule="at least",
+        expected=0.0,
+        tolerance=0,
+        reason="A sign; no slack.",
+        source="section on the algorithm",
+    ),
+    claim(
+        id="5476-M7",
+        statement="Statistics of pairs are enough: with longer n-grams no more borders are found, in English either.",
+        statement_zh="两字统计已经足够：更长的 n 元统计找不到更多边界，英文亦然。",
+        formula=r"F_{n=4} - F_{n=2} \le 0",
+        probe=partial(borders_ahead, first="longer", second="pairs"),
+        rule="at most",
+        expected=0.0,
+        tolerance=0,
+        reason="A sign; no slack.",
+        source="section on the algorithm; said of Chinese",
+    ),
+    claim(
+        id="5476-M7c",
+        statement="In an alphabet n-grams of up to four letters find more borders than pairs do.",
+        statement_zh="对字母文字，至多四元的统计比两元统计找到更多边界。",
+        formula=r"F_{n=4} - F_{n=2} \ge 0",
+        probe=partial(borders_ahead, first="longer", second="pairs"),
+        rule="at least",
+        expected=0.0,
+        tolerance=0,
+        reason="A sign; no slack.",
+        source="section on the algorithm",
+    ),
+    claim(
+        id="5476-M8",
+        statement="The removal of redundant words takes out 30 % to more than half of the candidates.",
+        statement_zh="去除冗余词会删掉 30% 到一半以上的候选词。",
+        formula=r"share \ge 0.3",
+        probe=removed_in_all,
+        rule="at least",
+        expected=0.3,
+        tolerance=0,
+        reason="The least of what is said.",
+        source="step 4 of the algorithm",
+    ),
+    claim(
+        id="5476-M8.1",
+        statement="That share grows with the text: of an eighth of it less is removed.",
+        statement_zh="这一比例随语料增大：八分之一的语料删得更少。",
+        formula=r"share(n) - share(n / 8) \ge 0",
+        probe=removed_by_size,
+        rule="at least",
+        expected=0.0,
+        tolerance=0,
+        reason="A sign; no slack.",
+        source="step 4 of the algorithm",
     ),
 )

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.claims.questions import QUESTIONS, answer
 from experiments.claims.record import Settings, command, where
 from experiments.claims.registry import PLANTED, Claim
 from experiments.claims.runner import catalogue
 from experiments.errors import ConfigError, did_you_mean
 from experiments.store.location import Store
+from experiments.store.questions import QUESTIONS, answer
 from experiments.store.verdicts import Judged, current, read_evidence
 
 NOT_RUN = "not run"

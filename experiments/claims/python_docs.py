@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from experiments.claims.context import Context
 from mining.corpus import Policy, Units, units
+from mining.merges import Merger
 from mining.sources import pydoc_words, pydoc_zh
 
 Segment = tuple[str, ...]  # words
@@ -45,6 +46,15 @@ def parts(context: Context, n: int) -> list[list[Segment]]:
 def letters(segments: Iterable[Segment]) -> Units:
     """The text without its spaces: a unit is a letter."""
     return units("\n".join(map("".join, segments)), Policy(latin="each"))
+
+
+@cache
+def merged_starts() -> NDArray[np.bool_]:
+    """(n,) whether a word begins at a letter of the whole text, by merges for as long as F pays for the new word."""
+    merger = Merger(letters(english()))
+    while merger.step("gain", has_cost=True):
+        pass
+    return merger.is_start
 
 
 def starts(segments: Sequence[Segment]) -> NDArray[np.bool_]:

@@ -213,10 +213,8 @@ def where(claim: Claim) -> str:
     return f"{path.relative_to(root) if path.is_relative_to(root) else path}:{code.co_firstlineno}"
 
 
-def evidence_document(claim: Claim, evidence: Evidence, decision: Decision) -> dict[str, Any]:
-    """Evidence and claim as evidence.json holds them, so that a page needs no other file."""
-    axes = evidence.axes
-    logs = [name for name, log in (("x", axes.log_x), ("y", axes.log_y)) if log] if axes else []
+def claim_document(claim: Claim) -> dict[str, Any]:
+    """The claim as evidence.json and the store's list of claims hold it."""
     return {
         "claim": claim.id,
         "article": claim.article,
@@ -226,15 +224,23 @@ def evidence_document(claim: Claim, evidence: Evidence, decision: Decision) -> d
         "formula": claim.formula,
         "source": claim.source,
         "question": claim.question,
+        "rule": claim.rule,
+        "expected": claim.expected,
+        "tolerance": claim.tolerance,
+        "reason": claim.reason,
+    }
+
+
+def evidence_document(claim: Claim, evidence: Evidence, decision: Decision) -> dict[str, Any]:
+    """Evidence and claim as evidence.json holds them, so that a page needs no other file."""
+    axes = evidence.axes
+    logs = [name for name, log in (("x", axes.log_x), ("y", axes.log_y)) if log] if axes else []
+    return claim_document(claim) | {
         "statistic": evidence.statistic,
         "estimate": evidence.estimate,
         "ci_low": evidence.ci_low,
         "ci_high": evidence.ci_high,
         "n": evidence.n,
-        "rule": claim.rule,
-        "expected": claim.expected,
-        "tolerance": claim.tolerance,
-        "reason": claim.reason,
         "verdict": decision.verdict,
         "p": decision.p,
         "why": decision.reason,

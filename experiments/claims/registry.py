@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from experiments.claims.questions import QUESTIONS
 from experiments.errors import unknown
+from experiments.store.questions import QUESTIONS
 
 if TYPE_CHECKING:
     from experiments.claims.context import Context

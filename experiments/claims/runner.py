@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from experiments.claims.context import Context, design_names
-from experiments.claims.record import Finding, Ledger, Outcome, Settings
+from experiments.claims.record import Finding, Ledger, Outcome, Settings, claim_document
 from experiments.claims.registry import ARTICLES, PLANTED, Claim, Evidence, chosen, imported
 from experiments.claims.verdict import Decision, decide
 from experiments.errors import ConfigError, unknown
 from experiments.signals import Interrupted, Signals
 from experiments.store.location import Store
+from experiments.store.verdicts import write_catalogue
 
 Say = Callable[[str], None]
 Progress = Callable[[int, int, str], None]  # claims done, of how many, the one just done
@@ -59,6 +60,10 @@ def run(
     claims = chosen(names, _offered(listing, names))
     _check(claims, settings)
     ledger = Ledger(store, settings)
+    write_catalogue(
+        store,
+        [claim_document(claim) | {"planted": place == PLANTED} for place, group in listing.items() for claim in group],
+    )
     tasks = [Task(places[claim.id], claim.id, settings, store) for claim in claims]
     findings: list[Finding] = []
     with Signals() as signals:

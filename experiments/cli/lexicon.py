@@ -79,10 +79,10 @@ def _segment(words: list[str], options: Options) -> int:
         is_open = False  # whether the last piece ended within a line
         for piece in segmenter.stream(_texts(source, options)):
             sys.stdout.write(piece.encode("utf-8", "replace").decode())  # half a surrogate pair cannot be written
+            sys.stdout.flush()  # what comes through a pipe goes on at once
             is_open = not piece.endswith("\n")
         if is_open:
             sys.stdout.write("\n")
-        sys.stdout.flush()
     return 0
 
 
@@ -90,7 +90,7 @@ def _texts(source: str, options: Options) -> Iterator[str]:
     from mining.texts import STDIN, SUFFIXES, read
 
     try:
-        is_file = source == STDIN or bool(source) and Path(source).expanduser().exists()
+        is_file = source == STDIN or (bool(source) and Path(source).expanduser().exists())
     except (OSError, ValueError):  # too long for a name, or with a NUL
         is_file = False
     if not is_file and source.endswith((*SUFFIXES, ".gz")) and not any(map(str.isspace, source)):
@@ -99,7 +99,8 @@ def _texts(source: str, options: Options) -> Iterator[str]:
         yield source
         return
     path = source if source == STDIN else str(Path(source).expanduser())
-    yield from read(path, encoding=options.get("encoding"), field=options.get("field"))
+    typed = sys.stdin.encoding if source == STDIN and sys.stdin.isatty() else None
+    yield from read(path, encoding=options.get("encoding", typed), field=options.get("field"))
 
 
 def _lexicon(words: list[str], options: Options) -> int:
@@ -124,7 +125,7 @@ def _score(words: list[str], options: Options) -> int:
     from mining.texts import read
 
     with refused():
-        cut, gold = ("".join(read(Path(name).expanduser(), encoding=options.get("encoding"))) for name in words)
+        cut, gold = ("".join(read(name, encoding=options.get("encoding"))) for name in words)
         found = score(cut, gold)
     rows = [
         f"{what:8} precision {p:.4f}  recall {r:.4f}  F {f:.4f}"

@@ -13,7 +13,7 @@ from experiments.cli.values import label_of, listed, one, real, store_of, whole
 from experiments.errors import ConfigError
 
 if TYPE_CHECKING:
-    from experiments.rules import Wanted
+    from experiments.store.rules import Wanted
     from mining.layouts import Layout
 
 READING = ("form", "delimiter", "encoding", "header", "quotes", "transaction", "item", "drop_empty")
@@ -92,7 +92,8 @@ def _rules(words: list[str], options: Options) -> int:
         return _rules_diff(words[1:], options)
     handle = one(words, "RUN, or: taolu rules diff A B")
     from experiments.rule_report import COLUMNS, rule_lines
-    from experiments.rules import chosen, read_rules, write_rules
+    from experiments.rules import write_rules
+    from experiments.store.rules import chosen, read_rules
 
     table = read_rules(store_of(options), handle)
     found = chosen(table, _wanted(options))
@@ -111,7 +112,7 @@ def _rules(words: list[str], options: Options) -> int:
 
 
 def _wanted(options: Options) -> Wanted:
-    from experiments.rules import Wanted
+    from experiments.store.rules import Wanted
 
     bounds = {name: real(options, name) for name in FILTERS if name[:4] in ("min_", "max_") and name in options}
     return Wanted(
@@ -131,11 +132,12 @@ def _rules_diff(words: list[str], options: Options) -> int:
             raise ConfigError(f"--{name}: belongs to rules RUN, not to rules diff")
     if len(words) != 2:
         raise ConfigError(f"give two runs, as in: taolu rules diff A B; found {len(words)}")
-    from experiments.rules import difference, read_rules
+    from experiments.rules import difference_lines
+    from experiments.store.rules import difference, read_rules
 
     store = store_of(options)
     found = difference(*(read_rules(store, handle) for handle in words))
-    return tell(options, found.plain(), found.lines())
+    return tell(options, found.plain(), difference_lines(found))
 
 
 MINERS: Tasks = {"apriori": (_apriori, APRIORI), "lexicon": (mine_lexicon, LEXICON)}

@@ -1,18 +1,20 @@
-"""What the store knows of the claims: the last evidence of each, by SQL; read-only, loads neither MLflow nor torch."""
+"""What the store knows of the claims: the evidence of each, by SQL, and their list; loads neither MLflow nor torch."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from experiments.errors import ConfigError
-from experiments.store.files import inside
+from experiments.store.files import inside, write_text
 from experiments.store.location import Store
 from experiments.store.tables import Selection, read_tables
 
 EXPERIMENT, KIND = "claims", "claim"
+CATALOGUE = "claims.json"  # in the store's folder
 LARGEST_EVIDENCE_MB = 20
 
 
@@ -77,10 +79,28 @@ def current(store: Store) -> dict[str, Judged]:
 def read_evidence(store: Store, run_id: str) -> dict[str, Any] | None:
     """The run's evidence.json; None where it has none that can be read."""
     try:
-        path = inside(store.run_folder(run_id), "evidence.json")
-        if path.stat().st_size > LARGEST_EVIDENCE_MB * 1_000_000:
-            return None
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, ConfigError):
+        found = _read(inside(store.run_folder(run_id), "evidence.json"))
+    except ConfigError:
         return None
     return found if isinstance(found, dict) else None
+
+
+def write_catalogue(store: Store, claims: Sequence[dict[str, Any]]) -> None:
+    """Keeps what every claim says, run or not, for pages that cannot import the claims."""
+    write_text(store.folder / CATALOGUE, json.dumps(claims, ensure_ascii=False, indent=1))
+
+
+def read_catalogue(store: Store) -> list[dict[str, Any]]:
+    """What every claim said when claims were last run; empty where none ever was, or nothing can be read."""
+    found = _read(store.folder / CATALOGUE)
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def _read(path: Path) -> Any:
+    """The JSON of a file, None where it is missing, too large or broken."""
+    try:
+        if path.stat().st_size > LARGEST_EVIDENCE_MB * 1_000_000:
+            return None
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from experiments.claims.lock import read_lock
-from experiments.claims.questions import QUESTIONS
+from experiments.store.questions import QUESTIONS
 from experiments.claims.record import Settings
 from experiments.claims.registry import ARTICLES, PLANTED, Claim, Evidence, all_claims, chosen, imported
 from experiments.claims.report import mathml

@@ -106,6 +106,15 @@ def test_the_same_comes_out_of_any_pieces_and_of_counts_made_before(method: Meth
             np.testing.assert_array_equal(mine, theirs)
 
 
+def test_a_text_that_is_read_anew_for_each_pass_has_the_same_lexicon(
+    lexicon: Lexicon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mining.lexicon.IN_MEMORY", 100)
+    again = mine_lexicon(TEXT.splitlines())
+    assert again.words == lexicon.words
+    np.testing.assert_array_equal(again.score, lexicon.score)
+
+
 def test_files_hold_the_lexicon_for_people_programs_and_jieba(lexicon: Lexicon, tmp_path: Path) -> None:
     names = [path.name for path in lexicon.save(tmp_path)]
     assert names == ["words.csv", "words.json", "words.txt", "scores.npz"]
@@ -146,15 +155,17 @@ def test_a_text_of_rare_words_alone_falls_into_units() -> None:
     assert set(mine_lexicon(TEXT, method="article", min_prob=0.9, min_pmi=-9.0).words) == set("".join(WORDS))
 
 
-ODD = ["好", "好\n", "好" * 3000, "2019", "\ud800好好\ud800好好", "\U00020000\U00020001" * 9, "e\u0301a" * 9]
+ODD = ["好", "好\n", "好" * 500, "2019", "\ud800好好\ud800好好", "\U00020000\U00020001" * 9, "e\u0301a" * 9]
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("text", ODD)
-def test_odd_texts_have_lexicons_too(method: Method, text: str) -> None:
+def test_odd_texts_have_lexicons_too(method: Method, text: str, tmp_path: Path) -> None:
     found = mine_lexicon(text, method=method, min_count=1)
-    assert found.facts["n_words"] == found.count.sum() > 0
+    assert found.count.sum() == found.facts["n_words"] > 0
     assert np.isfinite(found.score).all()
+    found.save(tmp_path)
+    assert Lexicon.load(tmp_path).words == found.words
     if len(set(text)) < 3:
         assert mine_lexicon(text, method=method, min_count=10**4).words == ()
 

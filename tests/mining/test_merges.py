@@ -32,7 +32,7 @@ def merged(line: list[str], pair: tuple[str, str]) -> list[str]:
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(texts)
 def test_merging_by_count_is_what_recounting_all_pairs_each_time_gives(text: str) -> None:
     lines = [list(line) for line in text.split()]

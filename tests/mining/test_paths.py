@@ -36,7 +36,7 @@ def all_cuts(
             yield total, edges[:-1], arcs
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6))
 def test_best_is_the_best_of_all_cuts(seed: int) -> None:
     rows, starts, scores, unknown = drawn(seed)
@@ -47,7 +47,7 @@ def test_best_is_the_best_of_all_cuts(seed: int) -> None:
         assert np.flatnonzero(is_start[begin:end]).tolist() == [at - begin for at in best[1]]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6))
 def test_expected_counts_are_those_of_all_cuts_by_their_weight(seed: int) -> None:
     rows, starts, scores, unknown = drawn(seed)

@@ -68,7 +68,7 @@ def test_encodings_of_chinese_text_are_found(write: Write, encoding: str) -> Non
 
 def test_another_encoding_is_asked_for_and_taken(write: Write) -> None:
     path = write("café,thé\n".encode("latin-1") + b"\xff\n")
-    with pytest.raises(ValueError, match="is not utf-8 nor gb18030; name the encoding, as in --encoding latin-1"):
+    with pytest.raises(ValueError, match="byte 3 is not UTF-8, and the file looks like neither"):
         read_baskets(path)
     assert read(path, encoding="latin-1") == [{"café", "thé"}, {"ÿ"}]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.claims.questions import QUESTIONS, Clause, Language, Question, answer
 from experiments.claims.registry import all_claims
+from experiments.store.questions import QUESTIONS, Clause, Language, Question, answer
 
 CLAUSE = Clause("1-S1", "noise falls as 1/B", "noise does not fall as 1/B", "噪声按 1/B 下降", "噪声不按 1/B 下降")
 QUESTION = Question(1, "Why?", "为什么?", (CLAUSE,))
