@@ -197,5 +197,6 @@ def _spread(loss: np.ndarray) -> np.ndarray:
     """Losses so that low ones fill as much of a scale as high ones do."""
     import numpy as np
 
+    loss = loss.astype(float)  # the least number below is 0 in float32
     low, high = loss.min(), loss.max()
     return np.asarray(np.log1p(60 * (loss - low) / max(high - low, 1e-300)))

@@ -13,8 +13,6 @@ from dashboard.charts import LAYOUT, drawable, label
 from dashboard.palette import COLORS
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from plotly.graph_objects import Figure
 
 VERDICT_COLORS = {"holds": "#009E73", "fails": "#D55E00", "undetermined": "#E69F00"}
@@ -175,12 +173,12 @@ def evidence_figure(evidence: Mapping[str, Any], words: Mapping[str, str]) -> Fi
 
 
 def estimates_figure(
-    moments: Sequence[datetime | str], runs: Sequence[Mapping[str, Any]], claim: Statement, words: Mapping[str, str]
+    moments: Sequence[str], runs: Sequence[Mapping[str, Any]], claim: Statement, words: Mapping[str, str]
 ) -> Figure:
     """Each run's estimate with its 95 % interval over the band that the claim allows.
 
     Args:
-        moments: of the runs, to the right.
+        moments: when each began, as text, to the right.
         runs: estimate, ci_low, ci_high, verdict of each.
         claim: whose band is drawn.
         words: estimate, and the verdicts.

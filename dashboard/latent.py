@@ -97,7 +97,7 @@ def codes_chart(arrays: Mapping[str, np.ndarray], point: np.ndarray, words: Mapp
     cross = {"symbol": "x", "size": 13, "color": "#000000", "line": {"width": 2, "color": "#FFFFFF"}}
     figure.add_trace(Scatter(x=x, y=y, mode="markers", marker=cross, name=words["latent_point"]))
     figure.update_layout(**LAYOUT, title_text=words["latent_codes"], height=480, showlegend=len(classes) > 1)
-    figure.update_layout(legend={"orientation": "h", "x": 0, "y": -0.12, "yanchor": "top"})
+    figure.update_layout(legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"})
     figure.update_xaxes(title_text="z₂", zeroline=False)
     figure.update_yaxes(title_text="z₁", zeroline=False, scaleanchor="x", autorange="reversed")
     return figure

@@ -86,7 +86,7 @@ def difference(first: pa.Table, second: pa.Table) -> pd.DataFrame:
     The ratio is its share of the second's words over its share of the first's.
     """
     a, b = (each.select(["word", "count"]).to_pandas() for each in (first, second))
-    both = a.merge(b, on="word", how="outer", suffixes=("_a", "_b"))
+    both: pd.DataFrame = a.merge(b, on="word", how="outer", suffixes=("_a", "_b"))
     both["ratio"] = both["count_b"] / b["count"].sum() / (both["count_a"] / a["count"].sum())
     return both
 

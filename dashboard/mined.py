@@ -49,7 +49,7 @@ def choose(store: Store, kind: str, file: str, key: str, say: Say) -> RunRecord 
             for command in COMMANDS[kind]:
                 st.code(command, language="bash")
         return None
-    chosen = st.selectbox(say("run"), [*names], format_func=names.__getitem__, **one(key, [*names]))
+    chosen = st.selectbox(say("mine_run"), [*names], format_func=names.__getitem__, **one(key, [*names]))
     return kept(store, read_run, chosen)
 
 

@@ -39,6 +39,7 @@ def is_path(arrays: Arrays) -> bool:
         and arrays["minima"].shape[1:] == (dim,)
         and all(_is_rising(axis) and len(axis) > 1 for axis in axes)
         and arrays["L"].shape == tuple(map(len, axes))
+        and np.isfinite(arrays["L"]).all()
     )
 
 
@@ -180,7 +181,7 @@ def _places(arrays: Arrays, end: float) -> list[tuple[np.ndarray, np.ndarray]]:
 
 def _single(values: np.ndarray) -> np.ndarray:
     """Half the bytes, for there are many; what is far outside stays so."""
-    return np.clip(values, -FAR, FAR).astype(np.float32)
+    return np.asarray(np.clip(values, -FAR, FAR), np.float32)
 
 
 def _height(arrays: Arrays, x: np.ndarray) -> np.ndarray:
@@ -199,8 +200,8 @@ def _controls(ends: np.ndarray, words: Mapping[str, str]) -> dict[str, Any]:
     slider: dict[str, Any] = {
         "steps": steps,
         "active": len(ends) - 1,
-        "x": 0.16,
-        "len": 0.84,
+        "x": 0.3,
+        "len": 0.7,
         "y": -0.1,
         "yanchor": "top",
     }

@@ -185,7 +185,7 @@ def grid_figure(cells: pd.DataFrame, words: Mapping[str, str]) -> Figure:
                 x=x,
                 y=x + level,
                 mode="lines",
-                line={"color": "#FFFFFF", "width": 1.5, "dash": "dash"},
+                line={"color": "rgba(255, 255, 255, 0.6)", "width": 1, "dash": "dash"},
                 showlegend=False,
                 hovertemplate=f"lr / B = {2.0**level:.3g}<extra></extra>",
             )

@@ -127,7 +127,7 @@ def test_odd_texts_are_mined(store: Store, tmp_path: Path, name: str) -> None:
     assert n_words is None or len(done.plain["best"]) == n_words
 
 
-ENCODINGS = {"utf-8": b"", "utf-8-sig": b"", "utf-16": b"", "utf-16-be": b"", "gb18030": b""}
+ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-be", "gb18030")
 
 
 def test_encodings_line_ends_folders_and_rows_give_the_same_words(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_a_signal_ends_a_job_as_killed_and_its_parts_go_on(store: Store, tmp_pat
     (tmp_path / "long.txt").write_text("".join(map(chr, 0x4E00 + rng.zipf(1.3, 2_000_000) % 5000)), "utf-8")
     words = ["mine", "lexicon", "long.txt", "--parts", "parts", "--memory", "10", "--store", str(store.folder)]
     command = [sys.executable, "-m", "experiments", *words]
-    with subprocess.Popen(command, cwd=tmp_path, env=None, stderr=subprocess.PIPE, text=True) as job:
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as job:
         while not (tmp_path / "parts" / "block-2.json").exists():
             time.sleep(0.05)
         job.send_signal(signal.SIGINT)

@@ -150,7 +150,7 @@ def _table(now: Standing, article: str, say: Say) -> None:
         for each in now.statements.values()
         if article in (_ALL, str(each.article))
         and (not wanted or (now.verdict(each.id) or "not_run") in wanted)
-        and (not each.is_planted or each.id in now.runs)
+        and not each.is_planted
     ]
     language = _language(say)
     rows = [
@@ -304,7 +304,8 @@ def _history(
     if len(runs) > 1:
         words = {"estimate": say("history_title"), **{name: say(name) for name in VERDICT_COLORS}}
         figures = [{**run.metrics, "verdict": run.verdict} for run in runs]
-        st.plotly_chart(estimates_figure(moments, figures, claim, words), key="history", config=CHART)
+        times = [str(moment)[:19] for moment in moments]  # of UTC, which Plotly is not told
+        st.plotly_chart(estimates_figure(times, figures, claim, words), key="history", config=CHART)
     frame = pd.DataFrame(
         {
             say("started"): moments,
@@ -316,7 +317,12 @@ def _history(
         }
     )
     event = st.dataframe(
-        frame, hide_index=True, selection_mode="single-cell", on_select="rerun", key=f"history of {claim.id}"
+        frame,
+        hide_index=True,
+        column_config={say("started"): st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm")},
+        selection_mode="single-cell",
+        on_select="rerun",
+        key=f"history of {claim.id}",
     )
     if event["selection"]["cells"]:
         go(pages["run"], run=[runs[event["selection"]["cells"][0][0]].run_id])

@@ -52,6 +52,7 @@ def page(store: Store, say: Say, pages: Mapping[str, StreamlitPage]) -> None:
         say,
         {
             "rules_rules": partial(_rules, run, table, say),
+            "rules_graph": partial(_graph, run, table, say),
             "rules_itemsets": partial(_itemsets, run, say),
             "rules_basket": partial(_basket, run, table, say),
             "rules_diff": partial(_diff, store, run, table, say),
@@ -77,31 +78,46 @@ def _items(run_id: str, n_bytes: int, _table: pa.Table) -> list[str]:
 
 
 def _rules(run: RunRecord, table: pa.Table, say: Say) -> None:
-    import pyarrow as pa
-
-    wanted = _wanted(run, table, say)
-    try:
-        found = chosen(table.append_column(NUMBER, pa.array(np.arange(table.num_rows))), wanted)
-    except ConfigError as error:  # the item stands on the other side alone
-        st.info(plain(str(error), 400))
-        return
-    shown = min(SHOWN, found.num_rows)
-    st.caption(say("rules_found", found=f"{found.num_rows:,}", total=f"{table.num_rows:,}", shown=shown))
-    if not found.num_rows:
+    """The rules that are wanted as a chart and a table, and why one of them holds."""
+    found = _found(run, table, say)
+    if found is None:
         return
     left, right = st.columns(2)
     said = {name: say(f"rules_{name}") for name in ("support", "confidence", "lift")}
     title = say("rules_scatter", n=f"{found.num_rows:,}")
     left.plotly_chart(rules.scatter(found, {**said, "title": title}), key="scatter", config=CHART)
     with right:
-        _sheet(found.slice(0, SHOWN), say)
+        _sheet(run, found.slice(0, SHOWN), say)
     with st.container(horizontal=True):
         name = say("csv_rows", n=f"{found.num_rows:,}")
-        st.download_button(name, partial(_csv, found), "rules.csv", "text/csv", on_click="ignore")
-        st.download_button("Parquet", partial(_parquet, found), "rules.parquet", on_click="ignore")
+        st.download_button(name, partial(_csv, table, found), "rules.csv", "text/csv", on_click="ignore")
+        st.download_button("Parquet", partial(_parquet, table, found), "rules.parquet", on_click="ignore")
     _why(run, table, found, say)
-    st.plotly_chart(rules.graph(found, say("rules_graph", n=min(rules.EDGES, found.num_rows))), key="graph",
-                    config=CHART)  # fmt: skip
+
+
+def _graph(run: RunRecord, table: pa.Table, say: Say) -> None:
+    """The first of the rules that are wanted, from item to item."""
+    found = _found(run, table, say)
+    if found is not None:
+        title = say("rules_graph_title", n=min(rules.EDGES, found.num_rows))
+        st.plotly_chart(rules.graph(found, title), key="graph", config=CHART)
+
+
+def _found(run: RunRecord, table: pa.Table, say: Say) -> pa.Table | None:
+    """The rules that the widgets ask for, with their numbers and what is shown of them; None where there is none."""
+    import pyarrow as pa
+
+    wanted = _wanted(run, table, say)
+    columns = dict.fromkeys((*SIDES, *COLUMNS, *filter(None, [wanted.sort.removeprefix("-")])))
+    slim = table.select([*columns]).append_column(NUMBER, pa.array(np.arange(table.num_rows)))
+    try:
+        found = chosen(slim, wanted)
+    except ConfigError as error:  # the item stands on the other side alone
+        st.info(plain(str(error), 400))
+        return None
+    shown = min(SHOWN, found.num_rows)
+    st.caption(say("rules_found", found=f"{found.num_rows:,}", total=f"{table.num_rows:,}", shown=shown))
+    return found if found.num_rows else None
 
 
 def _wanted(run: RunRecord, table: pa.Table, say: Say) -> Wanted:
@@ -136,7 +152,7 @@ def _wanted(run: RunRecord, table: pa.Table, say: Say) -> Wanted:
 
 def _framed(table: pa.Table, columns: tuple[str, ...]) -> pd.DataFrame:
     """Rules in words, with some of their measures."""
-    frame = table.select([*columns]).to_pandas()
+    frame: pd.DataFrame = table.select([*columns]).to_pandas()
     frame.insert(0, "rule", rules.in_words(table))
     return frame
 
@@ -150,28 +166,29 @@ def _titles(say: Say) -> dict[str, Any]:
     }
 
 
-def _sheet(shown: pa.Table, say: Say) -> None:
+def _sheet(run: RunRecord, shown: pa.Table, say: Say) -> None:
     """The rules; a click on one asks why it holds."""
     numbers = shown[NUMBER].to_pylist()
     key = f"rules {hash(tuple(numbers))}"
     st.dataframe(
         _framed(shown, COLUMNS), hide_index=True, height=420, column_config=_titles(say), key=key,
-        selection_mode="single-row", on_select=partial(_ask, key, numbers),
+        selection_mode="single-row", on_select=partial(_ask, run.run_id, key, numbers),
     )  # fmt: skip
 
 
-def _ask(key: str, numbers: list[int]) -> None:
+def _ask(run_id: str, key: str, numbers: list[int]) -> None:
+    """Writes the rule into the address, with its run: another's rules have other numbers."""
     rows = st.session_state[key]["selection"]["rows"]
     if rows:
-        st.query_params["why"] = str(numbers[rows[0]])
+        st.query_params["why"] = f"{run_id[:8]}.{numbers[rows[0]]}"
     else:
         st.query_params.pop("why", None)
 
 
 def _why(run: RunRecord, table: pa.Table, found: pa.Table, say: Say) -> None:
     """The card of the rule that is asked for, at first the best: its 2 x 2 table, interval and p."""
-    asked = st.query_params.get("why", "")
-    is_row = asked.isdecimal() and len(asked) < 10 and int(asked) < table.num_rows
+    whose, _, asked = st.query_params.get("why", "").partition(".")
+    is_row = whose == run.run_id[:8] and asked.isdecimal() and len(asked) < 10 and int(asked) < table.num_rows
     at = int(asked) if is_row else int(found[NUMBER][0].as_py())
     row = table.slice(at, 1)
     rule = row.to_pylist()[0]
@@ -206,23 +223,26 @@ def _square(counts: rules.Counts, before: str, behind: str, say: Say) -> str:
         (say("rules_without", item=before), *second, sum(second)),
         (say("rules_sum"), *(a + b for a, b in zip(first, second, strict=True)), counts.total),
     )
-    lines = [heads, ("---", "---:", "---:", "---:")]
-    lines += [(str(name), *(f"{value:,}" for value in values)) for name, *values in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    lines = [" | ".join(heads), "--- | ---: | ---: | ---:"]
+    lines += [" | ".join([str(name), *(f"{value:,}" for value in values)]) for name, *values in rows]
+    return "\n".join(f"| {line} |" for line in lines)
 
 
-def _csv(found: pa.Table) -> bytes:
-    frame = found.drop_columns([NUMBER, *SIDES]).to_pandas()
+def _csv(table: pa.Table, found: pa.Table) -> bytes:
+    """The rules that were found with all of their measures."""
+    rows = table.take(found[NUMBER])
+    frame = rows.drop_columns([*SIDES]).to_pandas()
     for at, side in enumerate(SIDES):
-        frame.insert(at, side, rules.joined(found, side).to_pylist())
+        frame.insert(at, side, rules.joined(rows, side).to_pylist())
     return csv(frame)
 
 
-def _parquet(found: pa.Table) -> bytes:
+def _parquet(table: pa.Table, found: pa.Table) -> bytes:
+    """The same as the run has them."""
     import pyarrow.parquet as pq
 
     buffer = io.BytesIO()
-    pq.write_table(found.drop_columns([NUMBER]), buffer)
+    pq.write_table(table.take(found[NUMBER]), buffer)
     return buffer.getvalue()
 
 

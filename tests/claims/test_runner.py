@@ -18,7 +18,7 @@ from experiments.cli import main
 from experiments.errors import ConfigError
 from experiments.store.location import Store
 from experiments.store.read import find_run, read_run, runs_table
-from experiments.store.verdicts import current, judged, read_evidence
+from experiments.store.verdicts import current, judged, read_catalogue, read_evidence
 from tests.processes import start, wait_for
 
 OWN, SLOW = (str(Path(__file__).parent / f"{name}.py") for name in ("own_claim", "slow_claim"))
@@ -54,6 +54,10 @@ def test_a_claim_leaves_a_run_with_evidence_plot_and_the_command_that_repeats_it
     assert evidence["probe"].endswith("own_claim.py:9")
     assert evidence["axes"] == {"x": "face", "y": "share", "log": []}
     assert (record.folder / "plot.png").read_bytes().startswith(b"\x89PNG")
+    listed = {each["claim"]: each for each in read_catalogue(store)}
+    assert {"5655-S1", "9999-D1"} < set(listed)  # all there are, for pages
+    assert [name for name, each in listed.items() if each["planted"]] == ["5655-P1", "5655-P2", "5655-P3"]
+    assert evidence.items() >= {key: value for key, value in listed["9999-D1"].items() if key != "planted"}.items()
     command = (record.folder / "command.txt").read_text().split()
     assert command == ["taolu", "claims", "run", "9999-D1", "--seed", "3", "--effort", "quick", "--import", OWN]
     assert main([*command[1:], "--store", str(store.folder)]) == 0

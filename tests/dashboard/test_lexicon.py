@@ -101,7 +101,7 @@ def test_a_threshold_in_the_address_filters_words_and_a_slider_writes_it_there(t
     app = open_page("lexicon", store, lexicon=two[0], word="大")
     assert all("大" in word for word in app.dataframe[0].value["word"])
     app.select_slider("count").set_value(20).run()
-    assert app.query_params["count"] == ["20"]
+    assert app.query_params["count"] == "20"
     assert (app.dataframe[0].value["count"] >= 20).all()
 
 

@@ -42,6 +42,7 @@ def test_what_a_run_stores_is_a_path_with_a_map(dim: int) -> None:
         ("x", np.array([0.0, np.nan, 1, 2])),
         ("y", np.zeros((2, 3))),
         ("L", np.zeros((4, 6))),
+        ("L", np.full((6, 4), np.inf)),
     ],
 )
 def test_arrays_that_do_not_fit_one_another_are_no_path(name: str, value: np.ndarray) -> None:
