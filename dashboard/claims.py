@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -118,8 +119,6 @@ def order(claim_id: str) -> tuple[Any, ...]:
     >>> sorted(["1-S10", "1-S2.1c", "1-S2"], key=order)
     ['1-S2', '1-S2.1c', '1-S10']
     """
-    import re
-
     return tuple(
         (piece.isdecimal(), int(piece) if piece.isdecimal() else piece) for piece in re.findall(r"\d+|\D+", claim_id)
     )

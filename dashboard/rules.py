@@ -146,8 +146,11 @@ def graph(table: pa.Table, title: str) -> Figure:
     )  # fmt: skip
     names = spots[: len(items)]
     figure.add_trace(
-        Scatter(x=names[:, 0], y=names[:, 1], mode="text", text=[label(item, 24) for item in items], hoverinfo="skip")
-    )
+        Scatter(
+            x=names[:, 0], y=names[:, 1], mode="markers+text", text=[label(item, 24) for item in items],
+            marker={"size": 5, "color": GRAY}, textposition="top center", textfont={"size": 13}, hoverinfo="skip",
+        )
+    )  # fmt: skip
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     return figure.update_layout(LAYOUT, title_text=title, height=560, showlegend=False)

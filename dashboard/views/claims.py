@@ -299,16 +299,15 @@ def _history(
 
     runs = runs[:_MOST_RUNS]
     known = table(store).set_index("run_id")["started"]
-    moments = [known.get(run.run_id, pd.NaT) for run in runs]
+    times = [str(known.get(run.run_id, ""))[:19] for run in runs]
     st.subheader(say("claim_history"))
     if len(runs) > 1:
         words = {"estimate": say("history_title"), **{name: say(name) for name in VERDICT_COLORS}}
         figures = [{**run.metrics, "verdict": run.verdict} for run in runs]
-        times = [str(moment)[:19] for moment in moments]  # of UTC, which Plotly is not told
         st.plotly_chart(estimates_figure(times, figures, claim, words), key="history", config=CHART)
     frame = pd.DataFrame(
         {
-            say("started"): moments,
+            say("started"): [f"{time[:16]} UTC" for time in times],
             say("verdict"): [verdict_text(say, run.verdict) for run in runs],
             say("measured"): [interval_text(run.metrics) for run in runs],
             say("seed"): [run.seed for run in runs],
@@ -319,7 +318,6 @@ def _history(
     event = st.dataframe(
         frame,
         hide_index=True,
-        column_config={say("started"): st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm")},
         selection_mode="single-cell",
         on_select="rerun",
         key=f"history of {claim.id}",

@@ -87,6 +87,7 @@ def _rules(run: RunRecord, table: pa.Table, say: Say) -> None:
     title = say("rules_scatter", n=f"{found.num_rows:,}")
     left.plotly_chart(rules.scatter(found, {**said, "title": title}), key="scatter", config=CHART)
     with right:
+        st.caption(say("rules_click"))
         _sheet(run, found.slice(0, SHOWN), say)
     with st.container(horizontal=True):
         name = say("csv_rows", n=f"{found.num_rows:,}")

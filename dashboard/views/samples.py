@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
 
 FIRST = 3  # runs shown before any is chosen
-LATENT, PATHS = "latent.npz", "paths.npz"
+LATENT, MODEL = "latent.npz", "params.model"
 SPEAKERS = ("gpt2", "gpt2_ml")
 MOST_TOKENS, MOST_TEXTS, MOST_LETTERS, MOST_SEED = 256, 4, 4_000, 999_999
 SECONDS = 300  # for which a text is waited for
@@ -57,7 +57,8 @@ def _media(
 ) -> None:
     """A row a run, a column a step; drawn again while one of them goes on."""
     found = runs_with(store, runs, "media")
-    found = found[~found["run_id"].isin(runs_with(store, found, PATHS)["run_id"])]  # they have a page of their own
+    if MODEL in found:
+        found = found[found[MODEL] != "paths"]  # they have a page of their own
     is_text = draw is media.draw_texts
     suffix = ".json" if is_text else ".png"
     found = found.loc[[_has(store, run_id, suffix) for run_id in found["run_id"]]]
@@ -136,7 +137,7 @@ def _point(arrays: Mapping[str, Any], say: Say) -> tuple[int, int]:
 
 def _generate(store: Store, runs: pd.DataFrame, say: Say) -> None:
     """A prompt, the command that continues it, and with --allow_launch what it answers."""
-    speakers = runs[runs["params.model"].isin(SPEAKERS)] if "params.model" in runs else runs.head(0)
+    speakers = runs[runs[MODEL].isin(SPEAKERS)] if MODEL in runs else runs.head(0)
     speakers = runs_with(store, speakers, "checkpoints")
     if speakers.empty:
         _empty(say("samples_no_speaker"), "taolu run gpt2_pydoc")

@@ -105,7 +105,10 @@ def page(store: Store, say: Say, pages: Mapping[str, StreamlitPage]) -> None:
         with st.container(border=True):
             st.subheader(say("sweeps_none"))
             st.write(say("sweeps_none_text"))
-            st.code("taolu sweep classifier --grid optimizer.lr=.01,.03,.1 data.batch_size=16,64,256", language="bash")
+            st.code(
+                "taolu sweep classifier --grid optimizer.lr=.01,.03,.1 --grid data.batch_size=16,64,256",
+                language="bash",
+            )
             st.code("taolu sweep sgd_batch_lr", language="bash")
         return
     left, right = st.columns([3, 2])

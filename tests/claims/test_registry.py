@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from experiments.claims.lock import read_lock
-from experiments.store.questions import QUESTIONS
 from experiments.claims.record import Settings
 from experiments.claims.registry import ARTICLES, PLANTED, Claim, Evidence, all_claims, chosen, imported
 from experiments.claims.report import mathml
 from experiments.claims.runner import run
 from experiments.errors import ConfigError
 from experiments.store.location import Store
+from experiments.store.questions import QUESTIONS
 
 CLAIMS = all_claims()
 [PLANTED_CLAIM, *_] = imported(PLANTED)

@@ -16,7 +16,7 @@ from experiments.store.location import Store
 from mining.lexicon import mine_lexicon
 from mining.segment import Segmenter
 from tests.conftest import Writer
-from tests.dashboard.hostile import FORMULA, IMAGE, MARKS, SCRIPT, hostile
+from tests.dashboard.hostile import FORMULA, IMAGE, MARKS, SCRIPT
 from tests.dashboard.test_pages import no_arguments, open_page, texts
 
 __all__ = ["no_arguments"]  # a fixture that every test takes
@@ -114,7 +114,6 @@ def test_a_pasted_text_is_cut_as_the_segmenter_cuts_it(two: list[str], store: St
 
 
 def test_a_hostile_lexicon_opens_without_a_traceback(writer: Writer) -> None:
-    hostile(writer)
     run_id = mined(writer, f"{SCRIPT}{MARKS}", "article")
     folder = writer.store.run_folder(run_id)
     parquet.write_table(table([SCRIPT, IMAGE, FORMULA, ""], count=[1, 0, -5, 2]), folder / "words.parquet")

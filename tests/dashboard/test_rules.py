@@ -16,7 +16,7 @@ from mining.frames import itemsets_table, rules_table
 from mining.rules import rules
 from mining.spring import spring
 from tests.conftest import Writer
-from tests.dashboard.hostile import FORMULA, IMAGE, MARKS, SCRIPT, hostile
+from tests.dashboard.hostile import FORMULA, IMAGE, MARKS, SCRIPT
 from tests.dashboard.test_pages import no_arguments, open_page, texts
 
 __all__ = ["no_arguments"]  # a fixture that every test takes
@@ -141,7 +141,6 @@ def test_itemsets_are_found_by_what_they_hold(two: list[str], store: Store) -> N
 
 
 def test_hostile_rules_open_without_a_traceback(writer: Writer) -> None:
-    hostile(writer)
     run_id = mined(writer, f"{SCRIPT}{MARKS}", [[SCRIPT, IMAGE, FORMULA, ""], [SCRIPT, IMAGE], [MARKS]], 0.3)
     mined(writer, "other", BASKETS)
     apps = [

@@ -31,8 +31,7 @@ def models(writer: Writer) -> Store:
     speaker = writer.run("speaker", start=10, params={"model": "gpt2"})
     writer.file(speaker, "media/texts/00000005.json", json.dumps([{"prompt": "Once", "text": " upon"}]))
     writer.file(speaker, "checkpoints/best.json", "{}")
-    walker = writer.run("walker", start=20)
-    writer.file(walker, "paths.npz", b"")
+    walker = writer.run("walker", start=20, params={"model": "paths"})
     writer.file(walker, "media/path/00000009.png", png(1))
     return writer.store
 

@@ -37,6 +37,7 @@ def swept(writer: Writer) -> Store:
         "data.batch_size": optuna.distributions.IntDistribution(1, 64),
     }
     states = optuna.trial.TrialState
+    ends: list[tuple[float, int, optuna.trial.TrialState, float | None]]
     ends = [(rate, batch, states.COMPLETE, 1 + rate / batch) for rate in RATES for batch in BATCHES]
     ends += [(0.02, 8, states.PRUNED, None), (0.5, 4, states.COMPLETE, math.inf)]
     for i, (rate, batch, state, value) in enumerate(ends):
