@@ -6,6 +6,8 @@ import math
 import os
 import shutil
 import sqlite3
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +26,14 @@ os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ["COLUMNS"] = "120"  # what `taolu runs` prints is as wide as the terminal
 
 START = 1_790_000_000_000  # milliseconds; every run of the tests starts here or a little later
+
+
+@pytest.fixture(autouse=True)
+def same_main() -> Iterator[None]:
+    """Streamlit's AppTest leaves its script as `__main__`, which worker processes would then run."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
 
 
 @pytest.fixture(scope="session")

@@ -296,6 +296,8 @@ def test_the_name_of_the_chinese_documentation_stands_for_its_translations(
 
 def test_a_set_of_the_hub_that_is_not_there_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # read once, by whoever imported it first
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match=r"hub:nobody/nothing: .*; or give its files") as caught:
         list(open_texts(["hub:nobody/nothing"]))
     assert "\n" not in str(caught.value)
