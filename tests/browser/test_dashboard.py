@@ -232,8 +232,13 @@ def test_ticked_runs_stand_in_the_address_and_are_compared(browser: Browser, hom
         assert [field.partition("=")[0] for field in fields] == ["lang", "runs", "runs"]
         compare.click()
         expect(found.page.get_by_role("heading", name="比较").first).to_be_visible(timeout=30_000)
-        path, _, after = found.page.url.partition("?")
-        assert (path, sorted(after.split("&"))) == (f"{found.home}/compare", fields)
+        there = f"{found.home}/compare"  # its fields reach the address after the page is drawn
+        found.page.wait_for_function(
+            "([path, fields]) => location.href.split('?')[0] === path &&"
+            " location.search.slice(1).split('&').sort().join('&') === fields",
+            arg=[there, "&".join(fields)],
+            timeout=30_000,
+        )
         found.page.go_back()
         expect(compare).to_be_visible(timeout=30_000)
         table.click(position={"x": 15, "y": 55})
