@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from experiments.errors import ConfigError, unknown
 from experiments.store.files import write_text
-from experiments.store.groups import Group, Mean, Member, Paired, grouped, holm, mean_of, members_of, paired
+from experiments.store.groups import Group, Mean, Member, Paired, grouped, mean_of, members_of, paired
 from experiments.store.location import Store
 from experiments.store.read import find_run, read_run, runs_table
+from mining.significance import holm
 
 FORMATS = ("html", "markdown", "latex", "csv")
 HEADS = ("group", "metric", "n", "mean", "95 % interval", "sd")
@@ -183,7 +186,7 @@ def _figure(group: Group, metric: str) -> Figure:
 def _contrasts(groups: Sequence[Group], metric: str) -> Iterator[Contrast]:
     first, *others = groups
     tests = [paired(first.values(metric), group.values(metric)) for group in others]
-    corrected = iter(holm([test.p for test in tests if test is not None]))
+    corrected = iter(holm(np.array([test.p for test in tests if test is not None])).tolist())
     for group, test in zip(others, tests, strict=True):
         yield Contrast(group.label, metric, test, math.nan if test is None else next(corrected))
 

@@ -19,7 +19,7 @@ import taolu
 from experiments.cli import main
 from experiments.errors import ConfigError
 from experiments.report import report
-from experiments.store.groups import holm
+from mining.significance import holm
 from tests.conftest import Writer, png
 
 VALUES = {"0.1": [1.0, 1.2, 0.9, 1.1], "0.2": [2.0, 2.3, 1.8, 2.2], "0.3": [1.1, 1.0, 1.3, 1.2]}
@@ -67,7 +67,9 @@ def test_groups_are_tested_against_the_first_seed_by_seed_with_holms_correction(
     found = report(sweep.store, ["mine"])
     known = [stats.ttest_rel(VALUES[rate], VALUES["0.1"]) for rate in ("0.2", "0.3")]
     assert [each.group for each in found.contrasts] == ["optimizer.lr 0.2", "optimizer.lr 0.3"]
-    assert [each.p for each in found.contrasts] == pytest.approx(holm([test.pvalue for test in known]))
+    assert [each.p for each in found.contrasts] == pytest.approx(
+        holm(np.array([test.pvalue for test in known])).tolist()
+    )
     assert [each.found.n for each in found.contrasts if each.found] == [4, 4]
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -15,8 +16,9 @@ from dashboard.relations import means_figure
 from dashboard.tabs import CHART
 from dashboard.tabs.selection import Selection
 from dashboard.words import Say, plain
-from experiments.store.groups import Group, Mean, grouped, holm, mean_of, members_of, paired
+from experiments.store.groups import Group, Mean, grouped, mean_of, members_of, paired
 from experiments.store.repeats import Noise, noise_of, repetitions_of
+from mining.significance import holm
 
 if TYPE_CHECKING:
     from experiments.store.groups import Member
@@ -95,7 +97,7 @@ def _tests(groups: Sequence[Group], metric: str, noise: Noise | None, say: Say) 
     """Every further group against the first, seed by seed."""
     first, *others = groups
     found = [paired(first.values(metric), group.values(metric)) for group in others]
-    corrected = iter(holm([test.p for test in found if test is not None]))
+    corrected = iter(holm(np.array([test.p for test in found if test is not None])).tolist())
     st.subheader(say("paired_title", name=plain(first.label)))
     rows = [
         {"group": group.label, "pairs": test.n, "difference": test.difference, "low": test.low, "high": test.high}

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.claims.context import Context
+from experiments.claims.entropy import held_out
 from experiments.claims.intervals import jackknife
 from experiments.claims.python_docs import (
     LETTERS,
@@ -170,12 +171,9 @@ def sentences_less_words(context: Context, *, is_held_out: bool) -> Evidence:
         costs = []
         for join in (True, False):
             seen, other = (word_counts(phrases(segments, join)) for segments in (part[:half], part[half:]))
-            words = sorted(seen | other)
-            lengths = [len(word) for word in words]
-            if is_held_out:
-                costs.append(held_out_bits([seen[w] for w in words], [other[w] for w in words], lengths, LETTERS))
-            else:
-                costs.append(bits_per_character([seen[w] + other[w] for w in words], lengths))
+            both = seen + other
+            own = bits_per_character(list(both.values()), [len(word) for word in both])
+            costs.append(held_out(seen, other) if is_held_out else own)
         found.append(costs[0] - costs[1])
     return mean_evidence("bits a letter, by segments less by words", found)
 

@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from experiments.claims.registry import Claim, Evidence
-from experiments.store.groups import holm
+from mining.significance import holm
 
 Verdict = Literal["holds", "fails", "undetermined"]
 ALPHA = 0.05
@@ -51,7 +53,7 @@ def decide(battery: Sequence[tuple[Claim, Evidence]], alpha: float = ALPHA) -> l
     """
     raw = [_decision(claim, evidence) for claim, evidence in battery]
     tested = [i for i, (_, evidence) in enumerate(battery) if not evidence.is_exact]
-    corrected = dict(zip(tested, holm([raw[i].p for i in tested]), strict=True))
+    corrected = dict(zip(tested, holm(np.array([raw[i].p for i in tested])).tolist(), strict=True))
     decisions = []
     for i, decision in enumerate(raw):
         p = corrected.get(i, decision.p)

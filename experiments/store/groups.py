@@ -254,17 +254,3 @@ def paired(first: Mapping[str, float], second: Mapping[str, float]) -> Paired | 
     mean, half, error = float(gaps.mean()), _half_width(gaps), float(gaps.std(ddof=1)) / math.sqrt(len(gaps))
     p = 2 * float(stdtr(len(gaps) - 1, -abs(mean) / error)) if error else float(mean == 0.0)
     return Paired(len(gaps), mean, mean - half, mean + half, p)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected by Holm's step-down rule, at most 1.
-
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    corrected = [0.0] * len(p_values)
-    largest = 0.0
-    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
-        corrected[i] = largest
-    return corrected

@@ -12,7 +12,7 @@ from scipy import stats
 
 from experiments.claims.registry import Claim, Evidence, Rule
 from experiments.claims.verdict import decide, verdict
-from experiments.store.groups import holm
+from mining.significance import holm
 
 
 def claim(rule: Rule = "equals", expected: float = 0.0, tolerance: float = 1.0) -> Claim:
@@ -110,7 +110,7 @@ def test_holm_is_the_textbooks() -> None:
     order = np.argsort(p_values)
     expected = np.empty(12)
     expected[order] = np.minimum(1, np.maximum.accumulate((12 - np.arange(12)) * p_values[order]))
-    assert holm(p_values.tolist()) == pytest.approx(expected.tolist())
+    assert holm(p_values) == pytest.approx(expected)
 
 
 def test_among_many_claims_false_decisions_stay_below_five_percent_together() -> None:
