@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +23,8 @@ LAYOUT = {
     "margin": {"l": 8, "r": 8, "t": 44, "b": 8},
     "title": {"font": {"size": 15}, "x": 0, "xanchor": "left", "y": 0.97, "yanchor": "top"},
 }
+_LEAST_DECADES = 0.5  # below, Plotly's own marks read better
+_MOST_DECADES = 8  # that are named
 _UNITS = {  # by the end of a metric's name
     "_nats": "nats", "_bits": "bits", "_seconds": "s", "_percent": "%", "_bytes": "bytes", "_fraction": "share",
     "samples_per_second": "samples/s", "kl": "nats", "elbo": "nats", "nll": "nats", "perplexity": "words",
@@ -48,6 +51,30 @@ def drawable(values: np.ndarray) -> np.ndarray:
 
     size = np.abs(values)
     return np.where(size < DRAWABLE, np.where(size > 1 / DRAWABLE, values, 0.0), np.nan)
+
+
+def log_axis(*values: np.ndarray) -> dict[str, Any]:
+    """A logarithmic axis for these: 1, 2 and 5 of each decade are named, or of more than two decades their ends.
+
+    Plotly's own names of marks between decades are single digits, which read as values.
+
+    >>> import numpy as np
+    >>> log_axis(np.array([0.9, 20.0]))["ticktext"], log_axis(np.array([1e-3, 50.0]))["ticktext"]
+    (['0.5', '1', '2', '5', '10', '20'], ['0.001', '0.01', '0.1', '1', '10'])
+    """
+    import numpy as np
+
+    known = np.concatenate([np.asarray(each, float).ravel() for each in values]) if values else np.zeros(0)
+    logs = np.log10(known[np.isfinite(known) & (known > 0)])
+    if not len(logs) or logs.max() - logs.min() < _LEAST_DECADES:
+        return {"type": "log"}
+    low, high = float(logs.min()), float(logs.max())
+    steps = (1, 2, 5) if high - low <= 2 else (1,)
+    every = max(1, math.ceil((high - low) / _MOST_DECADES))
+    decades = [decade for decade in range(math.floor(low), math.ceil(high) + 1) if decade % every == 0]
+    marks = [float(f"{step}e{decade}") for decade in decades for step in steps]
+    kept = [mark for mark in marks if low - 0.3 <= math.log10(mark) <= high + 0.3]
+    return {"type": "log", "tickvals": kept, "ticktext": [f"{mark:g}" for mark in kept]}
 
 
 def quantity(key: str) -> str:
@@ -187,9 +214,8 @@ def basin_chart(
         ring = {"symbol": "circle-open", "size": 16, "color": "#000000", "line": {"width": 3}}
         figure.add_trace(Scatter(**place, mode="markers", marker=ring, hoverinfo="skip"))
     figure.update_layout(**LAYOUT, title_text=words["map_title"], height=420)
-    ticks = {"type": "log", "dtick": "D2", "showgrid": False}
-    figure.update_xaxes(**ticks, title_text="lr")
-    figure.update_yaxes(**ticks, title_text="1 - β", autorange="reversed", visible=has_beta)
+    figure.update_xaxes(log_axis(arrays["lr"]), title_text="lr", showgrid=False)
+    figure.update_yaxes(log_axis(rest), title_text="1 - β", showgrid=False, autorange="reversed", visible=has_beta)
     return figure
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dashboard.charts import LAYOUT, drawable, label
+from dashboard.charts import LAYOUT, drawable, label, log_axis
 from dashboard.palette import COLORS
 
 if TYPE_CHECKING:
@@ -148,13 +148,18 @@ def evidence_figure(evidence: Mapping[str, Any], words: Mapping[str, str]) -> Fi
     if not isinstance(axes, Mapping) or not (points or law):
         return None
     figure = Figure()
+    drawn: dict[str, list[np.ndarray]] = {"x": [], "y": []}
     for name, rows in law.items():
         style = {"color": _LAW, "width": 2, "dash": "dash"}
         x, y = _column(rows, "x"), _column(rows, "y")
+        drawn["x"].append(x)
+        drawn["y"].append(y)
         title = label(f"{words['law']}: {name}" if name else words["law"])
         figure.add_trace(Scatter(x=x, y=y, mode="lines", name=title, line=style))
     for i, (name, rows) in enumerate(points.items()):
         x, y, low, high = (_column(rows, key) for key in ("x", "y", "low", "high"))
+        drawn["x"].append(x)
+        drawn["y"].append(y)
         bars = {"type": "data", "symmetric": False, "array": high - y, "arrayminus": y - low, "thickness": 1.5}
         marker = {"size": 8, "color": COLORS[i % len(COLORS)]}
         has_bars = bool(np.isfinite(high - low).any())
@@ -167,7 +172,8 @@ def evidence_figure(evidence: Mapping[str, Any], words: Mapping[str, str]) -> Fi
     figure.update_layout(**LAYOUT, title_text=label(str(evidence.get("statistic", "")), 90), height=420)
     figure.update_layout(legend={"orientation": "h", "x": 0, "xanchor": "left", "y": -0.2, "yanchor": "top"})
     for side, update in (("x", figure.update_xaxes), ("y", figure.update_yaxes)):
-        update(title_text=label(str(axes.get(side, ""))), type="log" if side in logs else "linear", zeroline=False)
+        kind = log_axis(*drawn[side]) if side in logs else {"type": "linear"}
+        update(kind, title_text=label(str(axes.get(side, ""))), zeroline=False)
     return figure
 
 

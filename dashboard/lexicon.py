@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from dashboard.charts import LAYOUT, drawable, label
+from dashboard.charts import LAYOUT, drawable, label, log_axis
 from dashboard.palette import COLORS
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NUMBERS = ("count", "probability", "pmi", "left_entropy", "right_entropy", "fstar", "saved_bits", "score")
 DOTS = 400  # of a chart of ranks
-NAMED = 12  # of them by name
+NAMED_A_DECADE, NAMED_RANKS = 4, 100  # of them by name
 BLUE, ORANGE = COLORS[0], COLORS[1]
 Known = Literal["all", "known", "new"]
 
@@ -125,15 +125,17 @@ def ranks_figure(words: pa.Table, said: Mapping[str, str]) -> Figure:
     order = np.argsort(-counts, kind="stable")
     shown = np.unique(np.geomspace(1, max(len(order), 1), min(DOTS, len(order))).astype(int)) - 1
     names = words["word"].take(order[shown]).to_pylist()
+    room = np.floor(np.log10(shown + 1) * NAMED_A_DECADE)  # a name each: others would stand on one another
+    is_named = (np.diff(room, prepend=-1) > 0) & (shown < NAMED_RANKS)
     figure = Figure(
         Scatter(
             x=shown + 1, y=counts[order[shown]], mode="markers+text", marker={"color": BLUE, "size": 6},
-            text=[label(name, 16) if at < NAMED and at % 2 == 0 else "" for at, name in enumerate(names)],
+            text=[label(name, 16) if named else "" for name, named in zip(names, is_named, strict=True)],
             textposition="top right", hovertext=[label(name, 40) for name in names], hoverinfo="text+x+y",
         )
     )  # fmt: skip
-    figure.update_xaxes(title=said["rank"], type="log")
-    figure.update_yaxes(title=said["count"], type="log")
+    figure.update_xaxes(log_axis(shown + 1), title=said["rank"])
+    figure.update_yaxes(log_axis(counts), title=said["count"])
     return figure.update_layout(LAYOUT, title_text=said["title"], height=360, showlegend=False)
 
 

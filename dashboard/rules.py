@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dashboard.charts import LAYOUT, drawable, label
+from dashboard.charts import LAYOUT, drawable, label, log_axis
 from experiments.store.rules import SIDES
 from mining.significance import wilson
 from mining.spring import spring
@@ -106,7 +106,7 @@ def scatter(table: pa.Table, said: Mapping[str, str]) -> Figure:
             hovertemplate="%{text}<br>%{x:.4g} · %{y:.3f} · %{customdata:.3g}<extra></extra>",
         )
     )  # fmt: skip
-    figure.update_xaxes(title=said["support"], type="log")
+    figure.update_xaxes(log_axis(shown["support"].to_numpy()), title=said["support"])
     figure.update_yaxes(title=said["confidence"])
     return figure.update_layout(LAYOUT, title_text=said["title"], height=420)
 

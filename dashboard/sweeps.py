@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dashboard.charts import LAYOUT, drawable, label
+from dashboard.charts import LAYOUT, drawable, label, log_axis
 from dashboard.palette import COLORS
 
 if TYPE_CHECKING:
@@ -24,9 +24,10 @@ _LEAST_TO_FIT = 4  # trials: three coefficients and a degree of freedom
 
 @dataclass(frozen=True)
 class Law:
-    """value = exp(constant) lr^a B^b by least squares of the logarithms, with half-widths of 95 % intervals.
+    """value = scale lr^a B^b by least squares of the logarithms, with half-widths of 95 % intervals.
 
     Args:
+        scale: the value at lr = B = 1.
         a: exponent of the rate.
         a_half: half-width.
         b: exponent of the batch size.
@@ -36,6 +37,7 @@ class Law:
         n: trials.
     """
 
+    scale: float
     a: float
     a_half: float
     b: float
@@ -50,8 +52,8 @@ def fit_law(rates: np.ndarray, batches: np.ndarray, values: np.ndarray) -> Law |
 
     >>> rate, batch = np.array([1.0, 2.0, 4.0, 1.0, 2.0]), np.array([1.0, 1.0, 1.0, 8.0, 8.0])
     >>> law = fit_law(rate, batch, 3 * rate / batch)
-    >>> round(law.a, 9), round(law.b, 9), law.n
-    (1.0, -1.0, 5)
+    >>> round(law.scale, 9), round(law.a, 9), round(law.b, 9), law.n
+    (3.0, 1.0, -1.0, 5)
     """
     from scipy.special import stdtrit
 
@@ -68,8 +70,8 @@ def fit_law(rates: np.ndarray, batches: np.ndarray, values: np.ndarray) -> Law |
     covariance = residual * np.linalg.inv(design.T @ design)
     reach = float(stdtrit(n - 3, 0.975))
     halves = [reach * math.sqrt(max(float(c @ covariance @ c), 0.0)) for c in (np.eye(3)[1], np.eye(3)[2], [0, 1, 1])]
-    a, b = (float(each) for each in coefficients[1:])
-    return Law(a, halves[0], b, halves[1], a + b, halves[2], n)
+    constant, a, b = (float(each) for each in coefficients)
+    return Law(math.exp(constant), a, halves[0], b, halves[1], a + b, halves[2], n)
 
 
 def history_figure(trials: pd.DataFrame, value: str, direction: str, words: Mapping[str, str]) -> Figure:
@@ -196,11 +198,12 @@ def grid_figure(cells: pd.DataFrame, words: Mapping[str, str]) -> Figure:
     return figure
 
 
-def law_figure(cells: pd.DataFrame, words: Mapping[str, str]) -> Figure:
+def law_figure(cells: pd.DataFrame, law: Law | None, words: Mapping[str, str]) -> Figure:
     """Every trial over lr / B, a colour a batch size: where lr / B alone counts the colours lie on one line.
 
     Args:
         cells: columns lr, batch and value, finite and positive but for the last.
+        law: drawn as a line a batch size; None = no line.
         words: title, metric, batch_size.
     """
     from plotly.graph_objects import Figure, Scatter
@@ -217,10 +220,15 @@ def law_figure(cells: pd.DataFrame, words: Mapping[str, str]) -> Figure:
                 hovertemplate="%{x:.4g}: %{y:.5g}<extra></extra>",
             )
         )
+        if law is not None:
+            ends = np.array([rows["lr"].min(), rows["lr"].max()])
+            style = {"color": COLORS[i % len(COLORS)], "width": 1, "dash": "dash"}
+            y = law.scale * ends**law.a * batch**law.b
+            figure.add_trace(Scatter(x=ends / batch, y=y, mode="lines", line=style, showlegend=False, hoverinfo="skip"))
     _finish(figure, words["title"], "lr / B", words["metric"])
-    is_positive = bool((cells["value"] > 0).all())
-    figure.update_xaxes(type="log")
-    figure.update_yaxes(type="log" if is_positive else "linear")
+    values = cells["value"].to_numpy(float)
+    figure.update_xaxes(log_axis((cells["lr"] / cells["batch"]).to_numpy(float)))
+    figure.update_yaxes(log_axis(values) if (values > 0).all() else {"type": "linear"})
     return figure
 
 

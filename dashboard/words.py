@@ -7,12 +7,15 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Literal
 
+from experiments.store.words import SHARED
+
 Say = Callable[..., str]
 
 LANGUAGES = {"en": "English", "zh": "中文"}
 
 WORDS: dict[str, dict[str, str]] = {
     "en": {
+        **SHARED["en"],
         "store": "Store",
         "runs": "Runs",
         "run": "Run",
@@ -71,13 +74,10 @@ WORDS: dict[str, dict[str, str]] = {
         "claim": "Claim",
         "verdict": "Verdict",
         "verdicts": "Verdicts",
-        "not_run": "not run",
         "statement": "Statement",
         "measured": "Measured",
         "claimed": "Claimed",
         "form": "Form",
-        "as_written": "as written",
-        "corrected": "corrected",
         "planted_form": "planted",
         "law": "law",
         "claims_none": "No claim has been run yet",
@@ -97,15 +97,6 @@ WORDS: dict[str, dict[str, str]] = {
         "rule_equals": "= {value}",
         "rule_at_most": "at most {value}",
         "rule_at_least": "at least {value}",
-        "rule_equals_text": "Holds when the 90 % interval lies between {low} and {high}; fails when the 95 % "
-        "interval lies outside; undetermined otherwise. An article's claims that are run together are corrected for "
-        "their number.",
-        "rule_at_most_text": "Holds when the one-sided 95 % bound lies below {high}, fails when it lies above; "
-        "undetermined otherwise. The lower end is {low}. An article's claims that are run together are corrected for "
-        "their number.",
-        "rule_at_least_text": "Holds when the one-sided 95 % bound lies above {low}, fails when it lies below; "
-        "undetermined otherwise. The upper end is {high}. An article's claims that are run together are corrected "
-        "for their number.",
         "tolerance_reason": "Why this tolerance: {reason}",
         "undecided_because": "Undetermined because: {why}",
         "beside": "As written, and corrected",
@@ -149,6 +140,13 @@ WORDS: dict[str, dict[str, str]] = {
         "trial_complete": "completed",
         "trial_pruned": "pruned",
         "trial_other": "otherwise ended",
+        "trial_fail": "failed",
+        "trial_running": "running",
+        "trial_waiting": "waiting",
+        "trial_diverged": "diverged",
+        "trial_timed_out": "timed out",
+        "trial_stopped": "stopped",
+        "trial_killed": "killed",
         "first_trials": "The first {n} of {total} trials.",
         "study_parallel_hint": "{n} of {total} completed trials; blue is best.",
         "study_parallel_none": "No completed trial has a value.",
@@ -408,11 +406,6 @@ WORDS: dict[str, dict[str, str]] = {
         "started": "Started",
         "duration": "Duration",
         "note": "Note",
-        "FINISHED": "finished",
-        "FAILED": "failed",
-        "KILLED": "killed",
-        "RUNNING": "running",
-        "SCHEDULED": "scheduled",
         "deleted": "deleted",
         "curves": "Curves",
         "config": "Config",
@@ -450,9 +443,6 @@ WORDS: dict[str, dict[str, str]] = {
         "image_refused": "{name} is not shown: it is no PNG image, or larger than {most} MB.",
         "evidence": "Evidence",
         "no_evidence": "evidence.json is broken or too large.",
-        "holds": "holds",
-        "fails": "fails",
-        "undetermined": "undetermined",
         "no_paths": "paths.npz is broken, lacks arrays, or is larger than {most} MB.",
         "path_title": "The optimizer and its differential equation",
         "map_title": "The minimum reached over (lr, β)",
@@ -572,6 +562,7 @@ WORDS: dict[str, dict[str, str]] = {
         "so_far": "{span} so far",
     },
     "zh": {
+        **SHARED["zh"],
         "store": "存储",
         "runs": "运行列表",
         "run": "运行详情",
@@ -628,13 +619,10 @@ WORDS: dict[str, dict[str, str]] = {
         "claim": "命题编号",
         "verdict": "判定",
         "verdicts": "各命题的判定",
-        "not_run": "未运行",
         "statement": "陈述",
         "measured": "测得",
         "claimed": "断言",
         "form": "形式",
-        "as_written": "原文",
-        "corrected": "修正",
         "planted_form": "故意放入",
         "law": "定律",
         "claims_none": "尚未运行任何命题",
@@ -653,12 +641,6 @@ WORDS: dict[str, dict[str, str]] = {
         "rule_equals": "等于 {value}",
         "rule_at_most": "至多 {value}",
         "rule_at_least": "至少 {value}",
-        "rule_equals_text": "90 % 区间落在 {low} 与 {high} 之间则成立；95 % 区间落在其外则不成立；否则未定。同一文章"
-        "一起运行的命题按其数目校正。",
-        "rule_at_most_text": "单侧 95 % 界低于 {high} 则成立，高于则不成立；否则未定。下端为 {low}。同一文章一起运行"
-        "的命题按其数目校正。",
-        "rule_at_least_text": "单侧 95 % 界高于 {low} 则成立，低于则不成立；否则未定。上端为 {high}。同一文章一起运行"
-        "的命题按其数目校正。",
         "tolerance_reason": "容差的理由：{reason}",
         "undecided_because": "未定的原因：{why}",
         "beside": "原文与修正",
@@ -701,6 +683,13 @@ WORDS: dict[str, dict[str, str]] = {
         "trial_complete": "完成",
         "trial_pruned": "剪枝",
         "trial_other": "其他结局",
+        "trial_fail": "失败",
+        "trial_running": "进行中",
+        "trial_waiting": "等待",
+        "trial_diverged": "发散",
+        "trial_timed_out": "超时",
+        "trial_stopped": "已停止",
+        "trial_killed": "被终止",
         "first_trials": "{total} 个试验中的前 {n} 个。",
         "study_parallel_hint": "{total} 个完成的试验中的 {n} 个；蓝色最佳。",
         "study_parallel_none": "没有完成的试验带有值。",
@@ -957,11 +946,6 @@ WORDS: dict[str, dict[str, str]] = {
         "started": "开始",
         "duration": "时长",
         "note": "备注",
-        "FINISHED": "完成",
-        "FAILED": "失败",
-        "KILLED": "被终止",
-        "RUNNING": "进行中",
-        "SCHEDULED": "排队中",
         "deleted": "已删除",
         "curves": "曲线",
         "config": "配置",
@@ -999,9 +983,6 @@ WORDS: dict[str, dict[str, str]] = {
         "image_refused": "未显示 {name}：不是 PNG 图像，或大于 {most} MB。",
         "evidence": "证据",
         "no_evidence": "evidence.json 已损坏或过大。",
-        "holds": "成立",
-        "fails": "不成立",
-        "undetermined": "未定",
         "no_paths": "paths.npz 已损坏、缺少数组，或大于 {most} MB。",
         "path_title": "优化器与它的微分方程",
         "map_title": "不同 (lr, β) 所到达的极小点",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.profilers import AdvancedProfiler, SimpleProfiler
+from pytorch_lightning.strategies import Strategy
 
 from experiments.as_built import AsBuilt
 from experiments.checkpoints import Checkpoints, Seeds, StopEarly, use_exact_loop
@@ -28,6 +30,7 @@ from experiments.pictures import Pictures
 from experiments.quality import check_quality, quality_callbacks
 from experiments.signals import Signals
 from experiments.store.write import RunWriter
+from experiments.strategies import check_strategy, has_gpu, strategy_for
 from experiments.trainer import TrainerOptions, steps_of
 from experiments.troubles import Troubles
 from lightning_modules import MODULES
@@ -42,8 +45,10 @@ Say = Callable[[str], None]
 UNENDING = 10**6  # epochs of a run that only steps or time end: no batch grows any more
 
 
-def set_threads(threads: int | None) -> int:
+def set_threads(threads: int | None, processes: int = 1) -> int:
     """The number of threads in force: the one asked for, else OMP_NUM_THREADS, else every core this process may use.
+
+    `processes` of one run that share this machine share its cores.
 
     Clusters set the variable: threads that wait for each other on shared cores cost a small model twenty times.
     """
@@ -52,8 +57,9 @@ def set_threads(threads: int | None) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if threads is not None and threads < 1:
         raise ConfigError(f"threads = {threads}: must be at least 1")
-    torch.set_num_threads(threads or cores)
-    return threads or cores
+    threads = threads or max(cores // processes, 1)
+    torch.set_num_threads(threads)
+    return threads
 
 
 def build_parts(config: Config) -> tuple[pl.LightningModule, Any]:
@@ -169,10 +175,11 @@ def _schedule(values: Mapping[str, Any], data: Any) -> dict[str, Any]:
 
 def planned_steps(options: TrainerOptions, data: Any) -> int | None:
     """Steps of the whole run if nothing stops it early; None where only time ends it, or no length is known."""
-    if isinstance(data, ImageSet):
-        processes = n_processes(options)
+    processes = n_processes(options)
+    if hasattr(data, "batches_in_epoch"):
         return steps_of(options, lambda epoch: _refusing("data", data.batches_in_epoch, epoch, processes))
-    return steps_of(options, n_batches(data))
+    count = n_batches(data)
+    return steps_of(options, None if count is None else math.ceil(count / processes))
 
 
 def n_batches(data: Any) -> int | None:
@@ -194,7 +201,7 @@ def n_processes(options: TrainerOptions) -> int:
     check_trainer(options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _lightning_trainer(options, logger=False).world_size
+        return _lightning_trainer(options, strategy="auto", logger=False).world_size
 
 
 @dataclass(frozen=True)
@@ -231,6 +238,7 @@ class Session:
 def build_trainer(session: Session, logger: Logger) -> pl.Trainer:
     """Lightning's Trainer with our recording, seeding, exact checkpoints and limits."""
     options, folder = session.options, session.writer.folder
+    processes = n_processes(options)
     objective = objective_of(session.module)
     recorder = Recorder(logger, options)
     checkpoints = Checkpoints(
@@ -260,6 +268,8 @@ def build_trainer(session: Session, logger: Logger) -> pl.Trainer:
     growing = isinstance(session.data, ImageSet) and session.data.growth.is_on
     trainer = _lightning_trainer(
         options,
+        strategy=strategy_for(session.module, options, processes),
+        sync_batchnorm=processes > 1 and has_gpu(options),
         profiler=_profiler(options, folder),
         logger=logger,
         callbacks=ours,
@@ -284,6 +294,7 @@ def build_validator(options: TrainerOptions, seed: int, folder: Path, *callbacks
     one = replace(options, devices=1, num_nodes=1, strategy="auto")
     return _lightning_trainer(
         one,
+        strategy="auto",
         profiler=NoProfiler(),
         logger=False,
         callbacks=[*callbacks, Seeds(seed)],
@@ -294,7 +305,9 @@ def build_validator(options: TrainerOptions, seed: int, folder: Path, *callbacks
 
 def check_session(module: pl.LightningModule, data: Any, options: TrainerOptions) -> None:
     """Raises ConfigError for what a fit would refuse or do nothing with, before there is a run."""
-    check_trainer(options)
+    processes = n_processes(options)
+    check_strategy(module, options, processes)
+    check_trainer(options, strategy_for(module, options, processes))
     _early_stopping(options, objective_of(module), print)
     check_quality(module, data, options)
     for measuring in _dynamics(options, 0):
@@ -318,10 +331,11 @@ def check_session(module: pl.LightningModule, data: Any, options: TrainerOptions
     if isinstance(train, ImageSet):
         train.batches_per_step = batches_per_step(type(module), module.hparams)
         last = (options.max_epochs or UNENDING) - 1  # batches never become more
-        processes = n_processes(options)
         count = _refusing("data", train.batches_in_epoch, last, processes)
         grown = f"the last epoch, of batches grown to {train.batch_size_at(last, processes)},"
         _check_intervals(options, count, grown if train.growth.is_on else "an epoch")
+    elif hasattr(train, "batches_in_epoch"):
+        _check_intervals(options, _refusing("data", train.batches_in_epoch, 0, processes), "an epoch")
     elif isinstance(train, EpochLoader):  # any other is not read yet: its length is Lightning's to judge
         _check_intervals(options, n_batches(data) or 0, "an epoch")
 
@@ -336,12 +350,12 @@ def _check_intervals(options: TrainerOptions, count: int, whose: str) -> None:
         raise ConfigError(f"trainer.val_check_interval = {interval}: {whose} has {count} batches; use at most {count}")
 
 
-def check_trainer(options: TrainerOptions) -> None:
+def check_trainer(options: TrainerOptions, strategy: str | Strategy = "auto") -> None:
     """Raises ConfigError when Lightning refuses the options, a device this machine lacks among them."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # said again when the run's own trainer is made
-            _lightning_trainer(options, logger=False)
+            _lightning_trainer(options, strategy=strategy, logger=False)
     except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
         names = ("accelerator", "devices", "strategy", "precision")
         given = ", ".join(f"{name} {getattr(options, name)}" for name in names)
@@ -355,7 +369,6 @@ def _lightning_trainer(options: TrainerOptions, **more: Any) -> pl.Trainer:
             accelerator=options.accelerator,
             devices=options.devices,
             num_nodes=options.num_nodes,
-            strategy=options.strategy,
             precision=options.precision,
             max_epochs=-1 if options.max_epochs is None else options.max_epochs,
             val_check_interval=options.val_check_interval,

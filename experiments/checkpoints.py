@@ -26,6 +26,7 @@ from pytorch_lightning.loops.fetchers import _DataFetcher
 from pytorch_lightning.loops.fit_loop import _FitLoop
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 
+from experiments.border import Border
 from experiments.logger import step_of
 from experiments.parser import as_plain
 from experiments.signals import Signals
@@ -233,6 +234,7 @@ class Checkpoints(Callback):
     ) -> None:
         self.folder = folder
         self.signals = signals
+        self.border = Border(signals, lambda: self.max_seconds is not None and self._elapsed() >= self.max_seconds)
         self.max_steps = max_steps
         self.max_seconds = seconds(max_time) if max_time else None
         self.every = every
@@ -264,9 +266,8 @@ class Checkpoints(Callback):
         self.signals.check()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Our handlers in front of Lightning's, just set, which would end a run inside an accumulation window."""
-        self.signals.install()
-        self.signals.check()
+        """A signal that came before the first batch ends the run here."""
+        self._end_if(self.border.ask(trainer, now=True).signum)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -275,15 +276,16 @@ class Checkpoints(Callback):
         if trainer.fit_loop._should_accumulate():
             return
         done = step_of(trainer) + 1
-        self.stop_at_limit(trainer, done)
+        told = self.border.ask(trainer)
+        self._stop_at_limit(trainer, done, is_late=told.is_late)
         periodic = self.every is not None and done % self.every == 0
-        stopping = trainer.should_stop or self.signals.received is not None
+        stopping = trainer.should_stop or told.signum is not None
         ends = trainer.fit_loop.epoch_loop._num_ready_batches_reached()
         if self.only_last:
             ends = ends and trainer.current_epoch + 1 == trainer.max_epochs
         if stopping or periodic or ends:
             self.save(trainer)
-        self.signals.check()
+        self._end_if(told.signum)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves the state that is validated."""
@@ -291,14 +293,20 @@ class Checkpoints(Callback):
             self.save(trainer)
 
     def on_validation_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        """A validation ends at its next batch too: the state before it is saved already."""
+        """A validation of one process ends at its next batch too: the state before it is saved already."""
         self.signals.check()
 
     def stop_at_limit(self, trainer: Trainer, done: int) -> None:
         """Tells the trainer to stop when `done` steps, or the time, are all there is."""
-        out_of_time = self.max_seconds is not None and self._elapsed() >= self.max_seconds
-        if out_of_time or (self.max_steps is not None and done >= self.max_steps):
+        self._stop_at_limit(trainer, done, is_late=self.border.ask(trainer, now=True).is_late)
+
+    def _stop_at_limit(self, trainer: Trainer, done: int, *, is_late: bool) -> None:
+        if is_late or (self.max_steps is not None and done >= self.max_steps):
             trainer.should_stop = True
+
+    def _end_if(self, signum: int | None) -> None:
+        if signum is not None:
+            raise self.signals.interruption(signum)
 
     def save(self, trainer: Trainer) -> None:
         """last.ckpt, whole or not at all; once a step."""

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from typing import Any
 
-from experiments.store.heartbeat import TAG, heartbeat
+from experiments.store.heartbeat import TAG, heartbeat, rank
 from experiments.store.replay import deliver
 from experiments.store.spool import Chunk, Spool
 from experiments.store.write import BATCH, RunWriter
@@ -136,7 +136,8 @@ class Delivery:
             self._last_beat = now
             self._check_database()
             incomplete = {"taolu.incomplete": "the spool's disk was full"} if self._incomplete else {}
-            self.writer.tags({TAG: heartbeat(**self.beat), **incomplete})
+            beat = {TAG: heartbeat(**self.beat)} if rank() == 0 else {}  # the run is alive as long as that one is
+            self.writer.tags({**beat, **incomplete})
 
     def _failed(self, error: Exception, pause: float) -> float:
         """Seconds until the next try. Said once, not at every try."""

@@ -19,6 +19,7 @@ from experiments.store.origin import COMPARED, Origin, read_origin
 from experiments.store.read import find_run, history, runs_table
 from experiments.store.repeats import Noise, noise_of, repetitions_of
 from experiments.store.write import as_text
+from experiments.words import ENGLISH, Words, aligned
 
 CLOCK = ("time/", "system/")  # metrics of the clock and the machine
 LARGE = 500_000  # characters of two files that are no longer compared line by line
@@ -261,52 +262,50 @@ def repetitions(store: Store, table: pd.DataFrame, first: Member, second: Member
 # ---- in words -------------------------------------------------------------------------------------------------------
 
 
-def diff_lines(found: Difference) -> Iterator[str]:
+def diff_lines(found: Difference, words: Words = ENGLISH) -> Iterator[str]:
     """The difference as text; one line where there is none."""
     yield f"{found.first} -> {found.second}"
     sections = {name: getattr(found, name) for name in ("config", "code", "packages", "machine", "data")}
     if not any([*sections.values(), found.metrics]):
         of_file = found.second.endswith((".yaml", ".yml"))
-        what = "config" if of_file else "config, code, packages, machine, data and metrics"
-        values = f" ({found.n_values} values)" if found.n_values else ""
-        yield f"no difference in {what}{values}"
+        values = words("values_compared", n=found.n_values) if found.n_values else ""
+        yield words("nothing_differs", what=words("diff_config" if of_file else "all_compared"), values=values)
     for name, changes in sections.items():
-        rows = [[each.key, _word(each.before), "->", _word(each.after)] for each in changes]
-        yield from _section(name, rows)
+        rows = [[each.key, _word(each.before, words), "->", _word(each.after, words)] for each in changes]
+        yield from _section(words(f"diff_{name}"), rows, words)
     for name, text in found.texts.items():
-        yield from ("", name, *_cut(text.splitlines()))
+        yield from ("", name, *_cut(text.splitlines(), words))
     if found.metrics:
-        yield from _section("metrics, last values", [_metric_row(change) for change in found.metrics])
+        yield from _section(words("diff_metrics"), [_metric_row(change, words) for change in found.metrics], words)
     if found.first_step is not None:
-        yield from ("", f"values differ from step {found.first_step} on")
+        yield from ("", words("first_step", step=found.first_step))
     if found.metrics and not any(change.noise for change in found.metrics):
-        yield "noise: unknown; no other finished run of either config, of another seed or rerun"
+        yield words("noise_unknown")
 
 
-def _word(text: str | None) -> str:
-    return "(none)" if text is None else text if len(text) <= 60 else f"{text[:57]}..."
+def _word(text: str | None, words: Words) -> str:
+    return words("no_value") if text is None else text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _metric_row(change: MetricChange) -> list[str]:
-    numbers = ["(none)" if value is None else f"{value:.5g}" for value in (change.before, change.after)]
+def _metric_row(change: MetricChange, words: Words) -> list[str]:
+    numbers = [words("no_value") if value is None else f"{value:.5g}" for value in (change.before, change.after)]
     gap = change.difference
     row = [change.metric, numbers[0], "->", numbers[1], f"{gap:+.3g}" if math.isfinite(gap) else ""]
     if change.noise is None or not math.isfinite(gap):
         return [*row, ""]
-    noise = f"noise {change.noise.sd:.2g}, {change.noise.n} {change.noise.of}"
-    times = f"{abs(gap) / change.noise.sd:.1f} x " if change.noise.sd else "above "
-    return [*row, f"{times}{noise}"]
+    noise = words("diff_noise", sd=change.noise.sd, n=change.noise.n, of=words(f"noise_of_{change.noise.of}"))
+    if not change.noise.sd:
+        return [*row, words("above_noise", noise=noise)]
+    return [*row, words("times_noise", ratio=abs(gap) / change.noise.sd, noise=noise)]
 
 
-def _section(title: str, rows: list[list[str]]) -> Iterator[str]:
+def _section(title: str, rows: list[list[str]], words: Words) -> Iterator[str]:
     if not rows:
         return
     yield from ("", title)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    yield from (f"  {line}" for line in _cut(lines))
+    yield from (f"  {line}" for line in _cut(list(aligned(rows)), words))
 
 
-def _cut(lines: list[str]) -> list[str]:
+def _cut(lines: list[str], words: Words) -> list[str]:
     more = len(lines) - MOST_LINES
-    return lines if more <= 0 else [*lines[:MOST_LINES], f"... and {more} more; --json has them"]
+    return lines if more <= 0 else [*lines[:MOST_LINES], words("lines_more", n=more)]

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
-from rich.cells import cell_len  # Chinese characters are two columns wide
+from rich.cells import cell_len
 
 from experiments.design import design_of
 from experiments.errors import ConfigError
@@ -24,6 +24,7 @@ from experiments.store.read import find_run, read_run, runs_table
 from experiments.store.relatives import EVALUATION, FORK, read_relatives
 from experiments.store.studies import StudyRecord, find_study, study_url, trials_table
 from experiments.tally import Tally, summary
+from experiments.words import ENGLISH, Words, padded
 
 Row = dict[str, Any]
 PART_ORDER = {
@@ -69,26 +70,27 @@ def listed_columns(store: Store, limit: int | None, *, deleted: bool, choice: Ch
     return choice.cut(table if limit is None else table.head(limit))
 
 
-def column_lines(table: pd.DataFrame) -> Iterator[str]:
+def column_lines(table: pd.DataFrame, words: Words = ENGLISH) -> Iterator[str]:
     """The table as text, whatever its width; numbers on the right."""
     columns = []
-    for name in table.columns:
+    for name in map(str, table.columns):
         is_number = pd.api.types.is_float_dtype(table[name])
-        cells = [str(name), *(_cell(str(name), value) for value in table[name])]
+        cells = [words.known(f"column_{name}", name), *(_cell(name, value, words) for value in table[name])]
         width = max(map(cell_len, cells))
-        gaps = [" " * (width - cell_len(cell)) for cell in cells]
-        columns.append([gap + cell if is_number else cell + gap for cell, gap in zip(cells, gaps, strict=True)])
+        columns.append([padded(cell, width, right=is_number) for cell in cells])
     for line in zip(*columns, strict=True):
         yield "  ".join(line).rstrip()
 
 
-def _cell(name: str, value: Any) -> str:
+def _cell(name: str, value: Any, words: Words) -> str:
     if pd.isna(value):
         return ""
     if isinstance(value, pd.Timestamp):
         return value.strftime("%Y-%m-%d %H:%M")
     if isinstance(value, float):
         return _number(value)
+    if name in ("status", "kind"):
+        return _kind(str(value), words) if name == "kind" else words.known(str(value), str(value))
     return str(value)[:8] if name == "run" else str(value)
 
 
@@ -102,23 +104,24 @@ def _objective(tag: Any) -> str | None:
     return tag.rpartition(" ")[0] if isinstance(tag, str) else None
 
 
-def table_lines(rows: list[Row], store: Store) -> Iterator[str]:
+def table_lines(rows: list[Row], store: Store, words: Words = ENGLISH) -> Iterator[str]:
     """The rows as a table as wide as the terminal: what and when, objectives, then validation while there is room."""
     if not rows:
-        yield f"no runs in {store.label}; start one: taolu run vae"
+        yield words("runs_none", store=store.label)
         return
     objectives = [row["objective"] for row in rows if row["objective"] in row["metrics"]]
     measured = [key for row in rows for key in row["metrics"] if key.startswith("val/")]
     keys = list(dict.fromkeys([*objectives, *measured]))
-    head = ["run", "name", "experiment", "status", "started", "took", *keys]
+    titles = ("run", "name", "experiment", "status", "started", "took")
+    head = [*(words(f"column_{title}") for title in titles), *keys]
     table = [
         [
             row["run_id"][:8],
             row["name"],
-            row["experiment"] if row["kind"] == "run" else f"{row['experiment']} ({row['kind']})",
-            "RUNNING (dead)" if row["dead"] else row["status"],
-            _ago(row["started"]),
-            _took(row["seconds"]),
+            row["experiment"] if row["kind"] == "run" else f"{row['experiment']} ({_kind(row['kind'], words)})",
+            words("running_dead") if row["dead"] else words.known(row["status"], row["status"]),
+            _ago(row["started"], words),
+            _took(row["seconds"], words),
             *(_number(row["metrics"].get(key)) for key in keys),
         ]
         for row in rows
@@ -128,11 +131,14 @@ def table_lines(rows: list[Row], store: Store) -> Iterator[str]:
     while shown < len(head) and (shown < 6 or sum(widths[: shown + 1]) + 2 * shown <= room):
         shown += 1
     for line in [head, *table]:
-        gaps = [" " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)]
-        cells = [gap + cell if i >= 5 else cell + gap for i, (cell, gap) in enumerate(zip(line, gaps, strict=True))]
+        cells = [padded(cell, widths[i], right=i >= 5) for i, cell in enumerate(line)]
         yield "  ".join(cells[:shown]).rstrip()
     if any(row["dead"] for row in rows):
-        yield "dead: the process is gone; mark such runs FAILED with: taolu runs --reap"
+        yield words("dead_hint")
+
+
+def _kind(kind: str, words: Words) -> str:
+    return words.known(f"kind_{kind}", kind)
 
 
 def shown(store: Store, handle: str) -> Row:
@@ -160,57 +166,64 @@ def shown(store: Store, handle: str) -> Row:
     }
 
 
-def shown_lines(run: Row) -> Iterator[str]:
+def shown_lines(run: Row, words: Words = ENGLISH) -> Iterator[str]:
     """The run as a page of text."""
     yield f"{run['name']}  {run['run_id']}"
-    when = f"started {_ago(run['started'])}  took {_took(run['seconds'])}"
-    yield f"{run['status']}  experiment {run['experiment']}  kind {run['kind']}  {when}"
+    yield words(
+        "shown_state",
+        status=words.known(run["status"], run["status"]),
+        experiment=run["experiment"],
+        kind=_kind(run["kind"], words),
+        started=_ago(run["started"], words),
+        took=_took(run["seconds"], words),
+    )
     if run["note"]:
         yield run["note"]
-    yield from _relative_lines(run)
+    yield from _relative_lines(run, words)
     if run["config"]:
-        yield from ("", "config (without what is off or null)")
+        yield from ("", words("shown_config"))
         yield from _by_group(_config_words(run["config"]))
     if run["metrics"]:
-        yield from ("", "last values")
+        yield from ("", words("shown_values"))
         rest = dict(sorted(run["metrics"].items(), key=_val_first))
         if run["objective"] in rest:
-            yield f"  {run['objective']:16}  {_number(rest.pop(run['objective']))}  (the objective)"
+            yield f"  {run['objective']:16}  {_number(rest.pop(run['objective']))}  {words('shown_objective')}"
         yield from _by_group((key, _number(value)) for key, value in rest.items())
     own = {key: value for key, value in run["tags"].items() if not key.startswith(("taolu.", "mlflow."))}
     if own:
-        yield from ("", "tags")
+        yield from ("", words("shown_tags"))
         yield from (f"  {key}  {value}" for key, value in sorted(own.items()))
-    yield from ("", f"files in {run['folder']}")
-    yield from (f"  {name}" for name in _grouped(run["artifacts"]))
-    yield from ("", "    ".join([*_next_steps(run), "browse: taolu dashboard"]))
+    yield from ("", words("shown_files", folder=run["folder"]))
+    yield from (f"  {name}" for name in _grouped(run["artifacts"], words))
+    yield from ("", "    ".join([*_next_steps(run, words), words("browse")]))
 
 
-def _relative_lines(run: Row) -> Iterator[str]:
+def _relative_lines(run: Row, words: Words) -> Iterator[str]:
     """The run it began from, its forks and its evaluations, a line each."""
     if parent := run["parent"]:
-        yield f"{parent['relation']} of {_relative(parent)}"
+        yield words(f"{parent['relation']}_of", run=_relative(parent, words))
     for relation in (FORK, EVALUATION):
-        found = [_relative(child) for child in run["children"] if child["relation"] == relation]
+        found = [_relative(child, words) for child in run["children"] if child["relation"] == relation]
         if found:
-            more = f" and {len(found) - MOST_CHILDREN} more" if len(found) > MOST_CHILDREN else ""
-            yield f"{relation}s: {', '.join(found[:MOST_CHILDREN])}{more}"
+            more = words("and_more", n=len(found) - MOST_CHILDREN) if len(found) > MOST_CHILDREN else ""
+            yield words(f"{relation}_list", runs=", ".join(found[:MOST_CHILDREN]) + more)
 
 
-def _relative(run: Row) -> str:
-    step = "" if run["step"] is None else f" (step {run['step']})"
+def _relative(run: Row, words: Words) -> str:
+    step = "" if run["step"] is None else words("at_step", step=run["step"])
     return f"{run['run_id'][:8]} {run['name']}".rstrip() + step
 
 
-def _next_steps(run: Row) -> Iterator[str]:
+def _next_steps(run: Row, words: Words) -> Iterator[str]:
     """What can be done with the run: nothing that is sure to be refused."""
     short, is_fit = run["run_id"][:8], run["tags"].get("taolu.door") == "fit"
     if "config.yaml" not in run["artifacts"]:
         return
     if not is_fit:
-        yield f"again: taolu rerun {short}"
+        yield words("again", command=f"taolu rerun {short}")
     if "checkpoints/last.ckpt" in run["artifacts"]:
-        yield f"go on: taolu.fit(module, data, resume='{short}')" if is_fit else f"go on: taolu resume {short}"
+        command = f"taolu.fit(module, data, resume='{short}')" if is_fit else f"taolu resume {short}"
+        yield words("go_on", command=command)
 
 
 def _config_words(params: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -237,14 +250,14 @@ def _by_group(items: Iterable[tuple[str, str]]) -> Iterator[str]:
         yield from (line.replace(NO_BREAK, " ") for line in lines)
 
 
-def _grouped(names: list[str]) -> Iterator[str]:
+def _grouped(names: list[str], words: Words) -> Iterator[str]:
     """File names, a folder of many as one line."""
     folders: dict[str, list[str]] = {}
     for name in names:
         folders.setdefault(name.rpartition("/")[0], []).append(name)
     for folder, files in sorted(folders.items()):
         if len(files) > 4:
-            yield f"{folder or '.'}/  {len(files)} files"
+            yield words("many_files", folder=folder or ".", n=len(files))
         else:
             yield from files
 
@@ -253,13 +266,15 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.5g}"
 
 
-def _took(seconds: float | None) -> str:
+def _took(seconds: float | None, words: Words) -> str:
     if seconds is None:
         return ""
-    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
+    if seconds < 60:
+        return words("took_seconds", seconds=seconds)
+    return words("took_minutes", minutes=int(seconds) // 60, seconds=int(seconds) % 60)
 
 
-def _ago(started: str | None) -> str:
+def _ago(started: str | None, words: Words) -> str:
     """When, as a person says it; the date for what is older than a week."""
     if started is None:
         return ""
@@ -270,8 +285,8 @@ def _ago(started: str | None) -> str:
         if unit == "day" and count > 7:
             return moment.astimezone().strftime("%Y-%m-%d")
         if count:
-            return f"{count} {unit}{'s' if count > 1 and unit != 'min' else ''} ago"
-    return "just now"
+            return words(f"ago_{unit}{'s' if count > 1 and unit != 'min' else ''}", n=count)
+    return words("just_now")
 
 
 # ---- studies --------------------------------------------------------------------------------------------------------
@@ -284,17 +299,17 @@ def study_shown(store: Store, name: str) -> Row:
     return {**summary(name, _tally(study)), "rows": [{str(key): value for key, value in row.items()} for row in rows]}
 
 
-def study_lines(store: Store, name: str) -> Iterator[str]:
+def study_lines(store: Store, name: str, words: Words = ENGLISH) -> Iterator[str]:
     """A study as a table of its cells."""
     study = find_study(store, name)
     tally = _tally(study)
-    yield f"{name}  {tally.counts()}  sweep's run {study.run_id[:8]}"
-    if best := tally.best():
+    yield words("study_head", name=name, counts=tally.counts(words), run=study.run_id[:8])
+    if best := tally.best(words):
         yield best
     yield ""
-    yield from tally.table()
+    yield from tally.table(words)
     yield ""
-    yield f"more: optuna-dashboard {redact(study_url(store))}"
+    yield words("study_more", url=redact(study_url(store)))
 
 
 def _tally(study: StudyRecord) -> Tally:

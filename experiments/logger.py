@@ -229,11 +229,15 @@ class Recorder(Callback):
     Tensors stay where they are until 50 steps are gathered, then move at once: reading each would stall a GPU, and
     `self.log` costs 0.3 ms a value. With accumulation the batches of a window are averaged into one row. Also measures
     where the time goes: `time/data_fraction`, `step`, `validation`, `logging`, and `time/samples_per_second`.
+
+    Means over batches and over processes give each the same weight; of a module whose attribute `weighted_by` names one
+    of its terms, that term's, which itself is added up.
     """
 
     def __init__(self, logger: Logger | None = None, options: TrainerOptions | None = None) -> None:
         self._given = logger
         self._options = options
+        self._weight: str | None = None
         self.total_steps: int | None = None
         self.latest: dict[str, float] = {}  # what the progress line shows
         self._rows: list[_Row] = []
@@ -253,6 +257,7 @@ class Recorder(Callback):
         Raises ValueError when there is none.
         """
         self._given = self._given or next((item for item in trainer.loggers if isinstance(item, Logger)), None)
+        self._weight = getattr(pl_module, "weighted_by", None)
         if self._given is None:
             raise ValueError("taolu.Recorder needs a taolu.Logger: Trainer(logger=taolu.Logger('name'), ...)")
 
@@ -332,9 +337,12 @@ class Recorder(Callback):
         if len(batches) > 1 or window > 1:
             row = {}
             for key in dict.fromkeys(key for batch in batches for key in batch):
-                found = [batch[key] for batch in batches if key in batch]
+                found = [(batch[key], batch.get(self._weight or "", 1)) for batch in batches if key in batch]
+                total = sum(weight for _, weight in found)
                 # Lightning divides the loss by the window, not the other terms
-                row[key] = sum(found[1:], found[0]) * ((window if key == "loss" else 1) / len(found))
+                scale = window if key == "loss" else 1
+                mean = sum(value * weight for value, weight in found) * scale / (total + (total == 0))
+                row[key] = total if key == self._weight else mean
         self._rows.append(_Row(step, time.time_ns() // 1_000_000, row))
 
     def gather(self, trainer: Trainer) -> None:
@@ -348,7 +356,9 @@ class Recorder(Callback):
         rows, self._rows = self._rows, []
         if not rows:
             return
-        values = _numbers([value for row in rows for value in row.values.values()], trainer)
+        values = _numbers([value for row in rows for value in row.values.values()])
+        if trainer is not None and trainer.world_size > 1:
+            values = _of_all_processes(values, rows, self._weight, trainer)
         places = ((row, f"train/{key}") for row in rows for key in row.values)
         points = [(name, value, row.milliseconds, row.step) for (row, name), value in zip(places, values, strict=True)]
         self.latest.update((name, value) for name, value, _, _ in points[-len(rows[-1].values) :])
@@ -411,8 +421,8 @@ class _Row:
     values: dict[str, Tensor | float]
 
 
-def _numbers(values: list[Tensor | float], trainer: Trainer | None) -> list[float]:
-    """The values as numbers, those on a device moved at once; with several processes the mean over them."""
+def _numbers(values: list[Tensor | float]) -> list[float]:
+    """The values as numbers, those on a device moved at once."""
     tensors = [value for value in values if isinstance(value, Tensor)]
     wide = any(tensor.dtype in (torch.float64, torch.int64) for tensor in tensors)
     moved: list[float] = []
@@ -421,11 +431,23 @@ def _numbers(values: list[Tensor | float], trainer: Trainer | None) -> list[floa
         kind = torch.float64 if wide and device.type != "mps" else torch.float32  # Apple's GPU has no float64
         moved = torch.stack([tensor.to(device, kind) for tensor in tensors]).tolist()
     numbers = iter(moved)
-    found = [next(numbers) if isinstance(value, Tensor) else value for value in values]
-    if trainer is not None and trainer.world_size > 1:
-        table = torch.tensor(found, dtype=torch.float64, device=trainer.strategy.root_device)
-        found = trainer.strategy.reduce(table, reduce_op="mean").tolist()
-    return found
+    return [next(numbers) if isinstance(value, Tensor) else value for value in values]
+
+
+def _of_all_processes(values: list[float], rows: list[_Row], weight: str | None, trainer: Trainer) -> list[float]:
+    """The means over all processes of the rows' values, in one exchange; of the weight the sum."""
+    kinds = [key == weight for row in rows for key in row.values]
+    numbers, weights = iter(values), list[float]()
+    for row in rows:
+        of_row = [next(numbers) for _ in row.values]
+        own = dict(zip(row.values, of_row, strict=True)).get(weight, 1.0) if weight else 1.0
+        weights += [own] * len(of_row)
+    device = trainer.strategy.root_device
+    table = torch.tensor([values, weights], dtype=torch.float64, device=device)
+    table[0] = torch.where(table[1] == 0, 0.0, table[0]) * table[1]  # a process without weight has no say, not even NaN
+    sums, totals = trainer.strategy.reduce(table, reduce_op="sum")
+    means = sums / totals.clamp_min(1e-300)
+    return torch.where(torch.tensor(kinds, device=device), totals, means).tolist()
 
 
 class _Clock:

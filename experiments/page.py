@@ -31,11 +31,12 @@ from experiments.claims.plot import (
 from experiments.claims.plot import Path as Line
 from experiments.claims.registry import Axes
 from experiments.claims.report import STYLE
-from experiments.report import HEADS, Report
+from experiments.report import Report, heads
 from experiments.store.curves import minmax
 from experiments.store.files import list_files
 from experiments.store.groups import varying
 from experiments.store.read import histories
+from experiments.words import Words
 
 MOST_CURVES, POINTS = 60, 300  # drawn in one picture; of one curve
 MOST_CHARTS, MOST_LABELS = 8, 16
@@ -43,15 +44,16 @@ LARGEST_PICTURES = 20_000_000  # bytes of all that are taken in
 FIGURES = "figure{display:inline-block;margin:.5rem}figure img{max-width:22rem;image-rendering:pixelated}"
 
 
-def html(found: Report) -> str:
+def html(found: Report, words: Words) -> str:
     """The page: table, tests, what the configs differ in, curves, pictures, and every run."""
     made = f"taolu report, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    made += f"; left out: {found.left_out}" if found.left_out else ""
-    parts = [*_tables(found), *_configs(found), *_charts(found), *_pictures(found), *_runs(found)]
+    made += words("report_left_out", what=left_out) if (left_out := found.left_out(words)) else ""
+    parts = [part for section in (_tables, _configs, _charts, _pictures, _runs) for part in section(found, words)]
+    title = escape(found.title(words))
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(found.title)}</title>'
+        f'<!doctype html><html lang="{words.language}"><head><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}{FIGURES}</style></head><body>'
-        f"<h1>{escape(found.title)}</h1><p class=soft>{escape(made)}</p>{''.join(parts)}</body></html>\n"
+        f"<h1>{title}</h1><p class=soft>{escape(made)}</p>{''.join(parts)}</body></html>\n"
     )
 
 
@@ -61,73 +63,87 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
-def _tables(found: Report) -> Iterator[str]:
-    yield "<h2>Last values, over seeds</h2>" + _table(HEADS, [figure.cells() for figure in found.figures])
+def _tables(found: Report, words: Words) -> Iterator[str]:
+    yield _title(words("report_values")) + _table(heads(words), [figure.cells(words) for figure in found.figures])
     if found.contrasts:
-        rows = [[each.group, each.metric, each.sentence] for each in found.contrasts]
-        yield f"<h2>Minus {escape(found.groups[0].label)}, seed by seed</h2>"
-        yield _table(["group", "metric", "paired difference"], rows)
-        yield "<p class=soft>Student's t of the differences between runs of one seed; p corrected by Holm.</p>"
+        rows = [[each.group, each.metric, each.sentence(words)] for each in found.contrasts]
+        yield _title(words("report_tests", first=found.groups[0].label))
+        yield _table(_named(words, "group", "metric", "paired"), rows)
+        yield f"<p class=soft>{words('report_tests_hint')}</p>"
 
 
-def _configs(found: Report) -> Iterator[str]:
+def _title(text: str) -> str:
+    return f"<h2>{escape(text)}</h2>"
+
+
+def _named(words: Words, *names: str) -> list[str]:
+    return [words(f"report_{name}") for name in names]
+
+
+def _configs(found: Report, words: Words) -> Iterator[str]:
     configs = [group.config for group in found.groups]
     keys = varying(configs)
     if keys:
-        heads = ["key", *(f"group {i + 1}" for i in range(len(configs)))]
+        groups = [words("report_group_n", n=i + 1) for i in range(len(configs))]
         rows = [[key, *(config.get(key, "") for config in configs)] for key in keys]
-        yield "<h2>What the configs differ in</h2>" + _table(heads, rows)
+        yield _title(words("report_differ")) + _table([*_named(words, "key"), *groups], rows)
     shared = [[key, value] for key, value in configs[0].items() if key not in keys and value not in ("null", "false")]
-    yield f"<details><summary>What they share</summary>{_table(['key', 'value'], shared)}</details>"
-    for what, tag in (("commits of the code", "taolu.git_commit"), ("contents of the data", "taolu.data_digest")):
+    table = _table(_named(words, "key", "value"), shared)
+    yield f"<details><summary>{words('report_share')}</summary>{table}</details>"
+    for what, tag in (("report_commits", "taolu.git_commit"), ("report_digests", "taolu.data_digest")):
         values = sorted({each.tags[tag][:12] for group in found.groups for each in group.members if tag in each.tags})
         if len(values) > 1:
-            yield f"<p><b>Not alike:</b> the runs have {len(values)} {what}: {escape(', '.join(values[:5]))}</p>"
+            told = words(what, n=len(values), values=", ".join(values[:5]))
+            yield f"<p><b>{words('report_not_alike')}</b> {escape(told)}</p>"
 
 
-def _runs(found: Report) -> Iterator[str]:
+def _runs(found: Report, words: Words) -> Iterator[str]:
     rows = [
         [str(i + 1), each.name, each.run_id[:8], each.seed, group.label]
         for i, group in enumerate(found.groups)
         for each in group.members
     ]
-    table = _table(["group", "name", "run", "seed", "config"], rows)
-    yield f"<details><summary>{len(rows)} runs</summary>{table}</details>"
+    table = _table(_named(words, "group", "name", "run", "seed", "config"), rows)
+    yield f"<details><summary>{words('report_runs', n=len(rows))}</summary>{table}</details>"
 
 
 # ---- curves ---------------------------------------------------------------------------------------------------------
 
 
-def _charts(found: Report) -> Iterator[str]:
+def _charts(found: Report, words: Words) -> Iterator[str]:
     members = [(i, each) for i, group in enumerate(found.groups) for each in group.members]
     drawn = members[:: math.ceil(len(members) / MOST_CURVES)]
     keys = list(dict.fromkeys([*(figure.metric for figure in found.figures), "train/loss"]))[:MOST_CHARTS]
     table = histories(found.store, [each.run_id for _, each in drawn], keys)
     curves = dict(iter(table.groupby(["key", "run_id"])))
     labels = [group.label for group in found.groups]
-    yield "<h2>Curves</h2>"
+    yield _title(words("report_curves"))
     if len(drawn) < len(members):
-        yield f"<p class=soft>{len(drawn)} of {len(members)} runs are drawn.</p>"
+        yield f"<p class=soft>{words('report_drawn', n=len(drawn), total=len(members))}</p>"
     for key in keys:
         lines = [(i, curves[key, each.run_id]) for i, each in drawn if (key, each.run_id) in curves]
         if any(len(curve) > 1 for _, curve in lines):
-            yield svg(chart(key, lines, labels))
+            yield svg(chart(key, lines, labels, words))
 
 
-def chart(metric: str, curves: Sequence[tuple[int, pd.DataFrame]], labels: Sequence[str]) -> list[Shape]:
+def chart(metric: str, curves: Sequence[tuple[int, pd.DataFrame]], labels: Sequence[str], words: Words) -> list[Shape]:
     """The curves of one metric over steps, a colour a group.
 
     Args:
         metric: its name.
         curves: number of the group, and columns step and value.
         labels: of the groups.
+        words: of the language.
     """
     short = [(i, *minmax(curve["step"], curve["value"], POINTS)) for i, curve in curves]
     reach = [float(x) for _, steps, _ in short for x in (steps[0], steps[-1])]
     scale_x, ticks_x = scale_of(reach, LEFT, WIDTH - RIGHT, False)
     ends = [y for _, _, values in short for y in _range(values)]
     scale_y, ticks_y = scale_of(ends, HEIGHT - BOTTOM, TOP, False)
-    drawn: list[Shape] = [Text(LEFT - 60, 40, metric, size=14), *frame_of(Axes("step", ""), ticks_x, ticks_y)]
+    drawn: list[Shape] = [
+        Text(LEFT - 60, 40, metric, size=14),
+        *frame_of(Axes(words("report_step"), ""), ticks_x, ticks_y),
+    ]
     for i, steps, values in short:
         line = [(scale_x(float(x)), scale_y(float(y))) for x, y in zip(steps, values, strict=True)]
         drawn += [Line(tuple(piece), COLOURS[i % len(COLOURS)], 1.2) for piece in _pieces(line)]
@@ -160,7 +176,7 @@ def _pieces(line: Sequence[XY]) -> Iterator[list[XY]]:
 # ---- pictures -------------------------------------------------------------------------------------------------------
 
 
-def _pictures(found: Report) -> Iterator[str]:
+def _pictures(found: Report, words: Words) -> Iterator[str]:
     room, left_out, figures = LARGEST_PICTURES, 0, []
     for group in found.groups:
         member = group.members[0]
@@ -170,15 +186,17 @@ def _pictures(found: Report) -> Iterator[str]:
                 left_out += 1
                 continue
             room -= len(content)
-            caption = escape(f"{group.label}: {name}, step {int(path.stem)}, {member.name}")
+            told = words("report_caption", group=group.label, name=name, step=int(path.stem), run=member.name)
+            caption = escape(told)
             source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
             figures.append(
                 f'<figure><img alt="{caption}" src="{source}"><figcaption class=soft>{caption}</figcaption></figure>'
             )
     if figures:
-        yield "<h2>Pictures</h2><p class=soft>The last of the first run of each group.</p>" + "".join(figures)
+        yield f"{_title(words('report_pictures'))}<p class=soft>{words('report_pictures_hint')}</p>{''.join(figures)}"
     if left_out:
-        yield f"<p class=soft>{left_out} further pictures are left out: more than {LARGEST_PICTURES / 1e6:.0f} MB.</p>"
+        told = words("report_pictures_left", n=left_out, megabytes=LARGEST_PICTURES / 1e6)
+        yield f"<p class=soft>{told}</p>"
 
 
 def last_pictures(folder: Path) -> dict[str, Path]:

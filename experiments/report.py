@@ -17,10 +17,11 @@ from experiments.store.files import write_text
 from experiments.store.groups import Group, Mean, Member, Paired, grouped, mean_of, members_of, paired
 from experiments.store.location import Store
 from experiments.store.read import find_run, read_run, runs_table
+from experiments.words import ENGLISH, Words
 from mining.significance import holm
 
 FORMATS = ("html", "markdown", "latex", "csv")
-HEADS = ("group", "metric", "n", "mean", "95 % interval", "sd")
+HEADS = ("group", "metric", "n", "mean", "interval", "sd")
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,11 @@ class Figure:
     metric: str
     mean: Mean
 
-    def cells(self) -> list[str]:
+    def cells(self, words: Words) -> list[str]:
         """The line as text, under HEADS."""
         found = self.mean
-        n = f"{found.n} ({found.n_lost} not finite)" if found.n_lost else str(found.n)
-        interval = f"[{_number(found.low)}, {_number(found.high)}]" if found.n > 1 else "unknown"
+        n = words("n_lost", n=found.n, lost=found.n_lost) if found.n_lost else str(found.n)
+        interval = f"[{_number(found.low)}, {_number(found.high)}]" if found.n > 1 else words("unknown")
         return [self.group, self.metric, n, _number(found.mean), interval, _number(found.sd)]
 
 
@@ -70,13 +71,12 @@ class Contrast:
             "p_holm": self.p,
         }
 
-    @property
-    def sentence(self) -> str:
+    def sentence(self, words: Words) -> str:
         """The test in one line."""
         if self.found is None:
-            return "not tested: fewer than two seeds in both"
+            return words("not_tested")
         interval = f"[{_number(self.found.low)}, {_number(self.found.high)}]"
-        return f"{self.found.difference:+.5g} {interval}, {self.found.n} pairs, p = {self.p:.2g}"
+        return words("tested", difference=f"{self.found.difference:+.5g}", interval=interval, n=self.found.n, p=self.p)
 
 
 @dataclass(frozen=True)
@@ -85,36 +85,50 @@ class Report:
 
     Args:
         store: where the runs are.
-        title: of the page.
+        names: of the runs and sweeps it is on.
         groups: runs by config.
         figures: the table.
         contrasts: every further group against the first, by its objective.
-        left_out: runs that do not count, in words.
+        n_unfinished: runs that do not count, as they did not finish.
+        n_repeated: runs that do not count, as a newer one has their seed.
     """
 
     store: Store
-    title: str
+    names: tuple[str, ...]
     groups: tuple[Group, ...]
     figures: tuple[Figure, ...]
     contrasts: tuple[Contrast, ...]
-    left_out: str = ""
+    n_unfinished: int = 0
+    n_repeated: int = 0
 
-    def text(self, form: str) -> str:
-        """The report in one of FORMATS."""
+    def title(self, words: Words = ENGLISH) -> str:
+        """The first names, and how many more there are."""
+        more = words("report_more", n=len(self.names) - 3) if len(self.names) > 3 else ""
+        return ", ".join(self.names[:3]) + more
+
+    def left_out(self, words: Words = ENGLISH) -> str:
+        """The runs that do not count, in words."""
+        notes = {"unfinished": self.n_unfinished, "repeated": self.n_repeated}
+        return words("between_counts").join(words(key, n=count) for key, count in notes.items() if count)
+
+    def text(self, form: str, words: Words = ENGLISH) -> str:
+        """The report in one of FORMATS; CSV is the same in every language."""
         if form == "html":
             from experiments.page import html
 
-            return html(self)
-        return {"markdown": markdown, "latex": latex, "csv": as_csv}[form](self)
+            return html(self, words)
+        if form == "csv":
+            return as_csv(self)
+        return {"markdown": markdown, "latex": latex}[form](self, words)
 
     def plain(self) -> dict[str, Any]:
         """Its table as plain values, for JSON."""
         return {
-            "title": self.title,
+            "title": self.title(),
             "runs": [each.run_id for group in self.groups for each in group.members],
             "figures": [{"group": each.group, "metric": each.metric, **vars(each.mean)} for each in self.figures],
             "contrasts": [each.plain() for each in self.contrasts],
-            "left_out": self.left_out,
+            "left_out": self.left_out(),
         }
 
 
@@ -128,10 +142,10 @@ def report(store: Store, handles: Sequence[str]) -> Report:
     Raises ConfigError when there is no such run, or none has finished with a value.
     """
     ids: list[str] = []
-    titles = []
+    names = []
     for handle in handles:
         record = read_run(store, find_run(store, handle))
-        titles.append(record.name)
+        names.append(record.name)
         is_sweep = record.kind == "sweep"
         ids += _trials(store, record.tags.get("taolu.study", record.experiment)) if is_sweep else [record.run_id]
     members = members_of(store, ids)
@@ -143,20 +157,13 @@ def report(store: Store, handles: Sequence[str]) -> Report:
     figures = [_figure(group, metric) for metric in metrics for group in groups]
     return Report(
         store,
-        ", ".join(titles[:3]) + (f" and {len(titles) - 3} more" if len(titles) > 3 else ""),
+        tuple(names),
         tuple(groups),
         tuple(figure for figure in figures if figure.mean.n),
         tuple(_contrasts(groups, metrics[0])) if metrics else (),
-        _left_out(members, kept, groups),
+        n_unfinished=len(members) - len(kept),
+        n_repeated=len(kept) - sum(len(group.members) for group in groups),
     )
-
-
-def _left_out(members: Sequence[Member], kept: Sequence[Member], groups: Sequence[Group]) -> str:
-    unfinished = len(members) - len(kept)
-    repeated = len(kept) - sum(len(group.members) for group in groups)
-    notes = [f"{unfinished} runs that did not finish"] if unfinished else []
-    notes += [f"{repeated} runs whose seed a newer one has"] if repeated else []
-    return ", ".join(notes)
 
 
 def _trials(store: Store, study: str) -> list[str]:
@@ -198,24 +205,33 @@ def _number(value: float) -> str:
 # ---- Markdown, LaTeX, CSV -------------------------------------------------------------------------------------------
 
 
-def markdown(found: Report) -> str:
+def heads(words: Words) -> list[str]:
+    """The table's headings."""
+    return [words(f"report_{name}") for name in HEADS]
+
+
+def markdown(found: Report, words: Words) -> str:
     """The table and the tests as Markdown."""
-    rows = [[cell.replace("|", r"\|") for cell in figure.cells()] for figure in found.figures]
-    lines = [f"| {' | '.join(row)} |" for row in ([*HEADS], ["---"] * len(HEADS), *rows)]
-    tests = [f"- {line}" for line in _tests(found)]
+    rows = [[cell.replace("|", r"\|") for cell in figure.cells(words)] for figure in found.figures]
+    lines = [f"| {' | '.join(row)} |" for row in (heads(words), ["---"] * len(HEADS), *rows)]
+    tests = [f"- {line}" for line in _tests(found, words)]
     return "\n".join([*lines, *([""] if tests else []), *tests]) + "\n"
 
 
-def latex(found: Report) -> str:
+def latex(found: Report, words: Words) -> str:
     """The table as LaTeX, with the rules of the package booktabs; the tests as comments."""
-    rows = [" & ".join(map(tex, cells)) + r" \\" for cells in (HEADS, *(figure.cells() for figure in found.figures))]
+    cells = [heads(words), *(figure.cells(words) for figure in found.figures)]
+    rows = [" & ".join(map(tex, row)) + r" \\" for row in cells]
     table = [r"\begin{tabular}{llrrlr}", r"\toprule", rows[0], r"\midrule", *rows[1:], r"\bottomrule", r"\end{tabular}"]
-    return "\n".join([*table, *(f"% {line}" for line in _tests(found))]) + "\n"
+    return "\n".join([*table, *(f"% {line}" for line in _tests(found, words))]) + "\n"
 
 
-def _tests(found: Report) -> list[str]:
+def _tests(found: Report, words: Words) -> list[str]:
     first = found.groups[0].label
-    lines = [f"{each.metric}, {each.group} minus {first}: {each.sentence}" for each in found.contrasts]
+    lines = [
+        words("minus", metric=each.metric, group=each.group, first=first, sentence=each.sentence(words))
+        for each in found.contrasts
+    ]
     return [" ".join(line.split()) for line in lines]
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import pickle
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from experiments.build import Say, Session, build_parts, check_session, set_threads
+from experiments.build import Say, Session, build_parts, check_session, n_processes, set_threads
 from experiments.checkpoints import Checkpoints
 from experiments.config import Config, resolve
 from experiments.errors import ConfigError
@@ -22,8 +22,7 @@ from experiments.notify import Notifier
 from experiments.parser import Settings
 from experiments.predictions import settle
 from experiments.provenance import differences
-from experiments.run import Result, ending, execute, record_session, silent
-from experiments.signals import Signals
+from experiments.run import PROCESSES, Result, Seat, ending, execute, record_session, seated, silent
 from experiments.store.configs import LIMITS
 from experiments.store.heartbeat import TAG, heartbeat, rank, refuse_live
 from experiments.store.location import HIDDEN, Store, locate
@@ -64,36 +63,75 @@ def resume(
     store = store or locate()
     notifier = Notifier(notify, say)
     notifier.check()
-    with Signals() as signals, stopped_run(store, find_run(store, handle)) as record:
-        checkpoint = record.folder / "checkpoints" / "last.ckpt"
-        state = load_checkpoint(checkpoint)
+    run_id = find_run(store, handle)
+    with (
+        seated(stored_and_given(read_run(store, run_id), options, overrides)[1]) as seat,
+        stopped_run(store, seat.word.run_id if seat.word else run_id) as record,
+    ):
         old, config = stored_and_given(record, options, overrides)
-        changed = changes(old, config.flat())
-        check_schedule(config.values, changed)
-        trainer_options = TrainerOptions.from_config(config.values["trainer"])
-        refuse_finished(record, trainer_options, changed, progress_of(state))
-        threads = set_threads(config.values["threads"])
-        module, data = build_parts(config)
-        check_data(record, data)
-        check_session(module, data, trainer_options)
-        open_store(store)
-        signals.defer()
-        writer = record_resume(store, record, config, threads, state, changed, say)
-        with ending(writer):
-            result = execute(
-                Session(writer, config, module, data, trainer_options, signals, say, checkpoint, notifier=notifier)
-            )
-            if rank() == 0 and "taolu.fork" not in record.tags:  # of a fork nothing was foretold
-                settle(writer, config, result, may_rise=not module.automatic_optimization, resumed=True)
-            return result
+        return go_on(seat, store, record, old, config, say=say, notifier=notifier)
+
+
+def go_on(
+    seat: Seat,
+    store: Store,
+    record: RunRecord,
+    old: Settings,
+    config: Config,
+    *,
+    say: Say,
+    notifier: Notifier,
+    started: Callable[[str], None] | None = None,
+) -> Result:
+    """The run of a record continued from its last checkpoint; `started` is told its id when it runs again.
+
+    Args:
+        seat: of this process.
+        store: of the run.
+        record: of a run that nobody else continues.
+        old: its settings by dotted key.
+        config: those it goes on with.
+        say: prints one line.
+        notifier: told of the run.
+        started: see above.
+
+    Raises ConfigError when there is no checkpoint, when a key may not change, or when the data's content has changed.
+    """
+    checkpoint = record.folder / "checkpoints" / "last.ckpt"
+    state = load_checkpoint(checkpoint)
+    changed = changes(old, config.flat())
+    check_schedule(config.values, changed)
+    trainer_options = TrainerOptions.from_config(config.values["trainer"])
+    refuse_finished(record, trainer_options, changed, progress_of(state))
+    threads = set_threads(config.values["threads"])
+    module, data = build_parts(config)
+    check_data(record, data)
+    check_session(module, data, trainer_options)
+    open_store(store)
+    seat.signals.defer()
+    writer = record_resume(store, record, config, threads, state, changed, say)
+    with ending(writer):
+        if started:
+            started(writer.run_id)
+        result = execute(
+            Session(writer, config, module, data, trainer_options, seat.signals, say, checkpoint, notifier=notifier)
+        )
+        if rank() == 0 and "taolu.fork" not in record.tags:  # of a fork nothing was foretold
+            settle(writer, config, result, may_rise=not module.automatic_optimization, resumed=True)
+        return result
 
 
 @contextmanager
 def stopped_run(store: Store, run_id: str) -> Iterator[RunRecord]:
     """The record of a run that nobody trains, and that no other process can resume before the block ends.
 
-    Raises ConfigError when somebody does.
+    Whoever follows rank zero has its word that the run goes on, and looks at nothing.
+
+    Raises ConfigError when somebody trains it.
     """
+    if rank() > 0:
+        yield read_run(store, run_id)
+        return
     from filelock import FileLock, Timeout
 
     folder = store.run_folder(run_id).parent
@@ -127,6 +165,8 @@ def record_resume(
     say: Say,
 ) -> RunWriter:
     """The run open again, with its new config, command, code and machine; tag resume.N says since which step."""
+    if rank() > 0:
+        return RunWriter(store, record.run_id, open_store(store))
     origin = read_origin(record.folder)
     writer = reopen_run(store, record.run_id)
     with ending(writer):
@@ -135,7 +175,9 @@ def record_resume(
         step = steps_done(checkpoint)
         n_sessions = sum(key.startswith("resume.") for key in record.tags)
         entry = {"from_step": step, "changed": {key: list(pair) for key, pair in changed.items()}}
-        writer.tags({f"resume.{n_sessions + 1}": json.dumps(entry), TAG: heartbeat(step, None)})
+        processes = n_processes(TrainerOptions.from_config(config.values["trainer"]))
+        tags = {f"resume.{n_sessions + 1}": json.dumps(entry), TAG: heartbeat(step, None), PROCESSES: str(processes)}
+        writer.tags(tags)
     say(f"goes on after {step} steps" + "".join(f"; {key} {old} -> {new}" for key, (old, new) in changed.items()))
     if causes := differences(origin, read_origin(record.folder)):
         say(f"not as in the session before: {'; '.join(causes)}")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
-import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,11 +17,24 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from experiments.build import Say, Session, build_parts, build_trainer, check_session, objective_of, quiet, set_threads
+from experiments.build import (
+    Say,
+    Session,
+    build_parts,
+    build_trainer,
+    check_session,
+    n_processes,
+    objective_of,
+    quiet,
+    set_threads,
+)
 from experiments.capture import ConsoleLog
 from experiments.config import Config
+from experiments.failure import forget_failures, is_loss, record_failure, record_loss
+from experiments.group import Group, Word, join
 from experiments.label import Label as Label
 from experiments.label import Result as Result
+from experiments.launcher import losses, part, prepare
 from experiments.lean import denormals_flushed, idle_hooks_skipped
 from experiments.logger import Logger, step_of
 from experiments.notify import Event, Notifier, last_values, message, without_urls
@@ -40,7 +53,8 @@ from experiments.trainer import TrainerOptions
 from lightning_modules.data.image_set import ImageSet
 from lightning_modules.data.resumable import Resumable
 
-RUN_OF_RANK_ZERO = "TAOLU_RUN"  # tells the processes Lightning starts which run they belong to
+PREEMPTED = "taolu.preempted"  # tag: by which signal, after which step, a run was ended that is to be started again
+PROCESSES = "taolu.processes"  # tag: how many trained together, in the last session
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
 
 
@@ -73,16 +87,20 @@ def run(
     say: Say | None = None,
     parent: Parent | None = None,
     started: Callable[[str], None] | None = None,
+    seat: Seat | None = None,
 ) -> Result:
     """The run of a resolved config, from its parts to its end; `started` is told its id as soon as it has one.
+
+    A `seat` is given by whoever has taken one already.
 
     Raises ConfigError before anything is written when a part cannot be built.
     """
     say, label = say or silent, label or Label()
     notifier = Notifier(label.notify, say)
     notifier.check()
-    with Signals() as signals:
-        threads = set_threads(config.values.get("threads"))
+    with nullcontext(seat) if seat else seated(config) as seat:
+        word, signals = seat.word, seat.signals
+        threads = set_threads(word.threads if word else config.values.get("threads"), seat.group.n_local)
         module, data = build_parts(config)
         config = config.with_threads(threads)
         if label.kind == "trial" and config.values["trainer"]["quality"]["metrics"] is None:
@@ -93,7 +111,7 @@ def run(
         store = store or locate()
         open_store(store)
         signals.defer()
-        writer = start_run(store, config, label, module, parent)
+        writer = start_run(store, config, label, module, parent, word)
         with ending(writer):
             if started:
                 started(writer.run_id)
@@ -109,29 +127,60 @@ def run(
             return result
 
 
+@dataclass(frozen=True)
+class Seat:
+    """A process that is about to train.
+
+    Args:
+        signals: entered.
+        group: its place among those it trains with.
+        word: what rank zero told it; None on rank zero.
+    """
+
+    signals: Signals
+    group: Group
+    word: Word | None
+
+
+@contextmanager
+def seated(config: Config, *, preemptible: bool = False) -> Iterator[Seat]:
+    """This process's seat. Where it is not rank zero, rank zero has its run when the block begins.
+
+    Raises ConfigError when other processes were started than the config asks for.
+    """
+    with Signals(preemptible=preemptible) as signals:
+        group = join(TrainerOptions.from_config(config.values["trainer"]))
+        yield Seat(signals, group, group.hear())
+
+
 @contextmanager
 def ending(writer: RunWriter) -> Iterator[None]:
-    """Whatever is raised inside, the run does not stay RUNNING; other processes of the run find it while this lasts."""
-    os.environ[RUN_OF_RANK_ZERO] = writer.run_id
+    """Whatever is raised inside, the run does not stay RUNNING."""
     try:
         yield
     except BaseException as error:
         if rank() == 0:
+            if isinstance(error, Interrupted) and error.is_preempted:
+                writer.tags({PREEMPTED: _preempted(error, 0)})
             writer.finish(KILLED if isinstance(error, Interrupted | KeyboardInterrupt) else FAILED)
         raise
-    finally:
-        os.environ.pop(RUN_OF_RANK_ZERO, None)
 
 
 # ---- recording ------------------------------------------------------------------------------------------------------
 
 
 def start_run(
-    store: Store, config: Config, label: Label, module: pl.LightningModule, parent: Parent | None = None
+    store: Store,
+    config: Config,
+    label: Label,
+    module: pl.LightningModule,
+    parent: Parent | None = None,
+    word: Word | None = None,
 ) -> RunWriter:
-    """A new run; on a process that rank zero has started, the run rank zero made."""
-    if rank() > 0 and RUN_OF_RANK_ZERO in os.environ:
-        return RunWriter(store, os.environ[RUN_OF_RANK_ZERO], open_store(store))
+    """A new run; on other ranks than zero the run rank zero has made, as its `word` says, which is waited for."""
+    options = TrainerOptions.from_config(config.values["trainer"])
+    if rank() > 0 and (word := word or join(options).hear()):
+        return RunWriter(store, word.run_id, open_store(store))
     values = config.values
     tags = {
         **label.tags,
@@ -139,6 +188,7 @@ def start_run(
         "taolu.config": config.name,
         "taolu.seed": str(values["seed"]),
         "taolu.threads": str(values["threads"]),
+        PROCESSES: str(n_processes(options)),
         TAG: heartbeat(0, None),
     }
     if parent:
@@ -219,8 +269,10 @@ class Training:
     """The work of a run that trains."""
 
     def build(self, session: Session, logger: Logger) -> pl.Trainer:
-        """A trainer that records, seeds and saves."""
-        return build_trainer(session, logger)
+        """A trainer that records, seeds and saves, and that takes the other processes of the group with it."""
+        trainer = build_trainer(session, logger)
+        prepare(trainer, _word(session), session.signals, lambda rank, code: _leave(session, logger, rank, code))
+        return trainer
 
     def do(self, trainer: pl.Trainer, session: Session) -> None:
         """A fit."""
@@ -230,6 +282,12 @@ class Training:
 def execute(session: Session, work: Work | None = None) -> Result:
     """Fits, or does other work, and writes how it ended: FINISHED, FAILED with its traceback, or KILLED by a signal."""
     writer, started, cpu = session.writer, time.perf_counter(), time.process_time()
+    group = join(session.options)
+    if rank() == 0:
+        forget_failures(writer.folder)
+    group.tell(_word(session))
+    if group.mailbox is not None:
+        session.signals.agree()
     logger = Logger(session.config.name, run=writer)
     before = read_run(writer.store, writer.run_id).metrics if session.checkpoint else {}
     with ConsoleLog(writer.folder / (f"console.rank{rank()}.log" if rank() else "console.log")):
@@ -240,6 +298,8 @@ def execute(session: Session, work: Work | None = None) -> Result:
         seconds = time.perf_counter() - started
         spent = {"time/wall_seconds": seconds, "time/cpu_seconds": time.process_time() - cpu}
         logger.log_metrics({key: value + before.get(key, 0.0) for key, value in spent.items()}, ending.step)
+        if ending.preempted:
+            logger.tag(PREEMPTED, ending.preempted)
         logger.finish(ending.status)
         logger.close(timeout=10.0 if ending.status == KILLED else 30.0)
         if not session.options.keep.last and ending.status == FINISHED:
@@ -271,6 +331,7 @@ class _Ending:
     exit_status: int = 0
     error: str = ""
     step: int = 0
+    preempted: str = ""
 
 
 def _work_to_the_end(session: Session, logger: Logger, work: Work) -> _Ending:
@@ -282,16 +343,51 @@ def _work_to_the_end(session: Session, logger: Logger, work: Work) -> _Ending:
         session.signals.check()
         ending = _Ending(FINISHED)
     except Interrupted as stop:
-        ending = _Ending(KILLED, stop.exit_status)
+        ending = _killed(stop, trainer)
     except KeyboardInterrupt:
         ending = _Ending(KILLED, 130)
     except (Exception, SystemExit) as failure:  # noqa: BLE001 - whatever the user's code raises is the run's end
-        if isinstance(failure, SystemExit) and session.signals.received is not None:  # Lightning's own SIGTERM
-            ending = _Ending(KILLED, 128 + session.signals.received)
-        else:
-            ending = _Ending(FAILED, 1, f"{type(failure).__name__}: {failure}")
-            _record_failure(session, failure)
+        ending = _failed(session, failure, trainer)
+    if trainer is not None and trainer.world_size > 1:
+        part(trainer, all_end=ending.status != FINISHED)
     return replace(ending, step=max(step_of(trainer) - 1, 0) if trainer else 0)
+
+
+def _killed(stop: Interrupted, trainer: pl.Trainer | None) -> _Ending:
+    preempted = _preempted(stop, step_of(trainer) if trainer else 0) if stop.is_preempted else ""
+    return _Ending(KILLED, stop.exit_status, preempted=preempted)
+
+
+def _preempted(stop: Interrupted, step: int) -> str:
+    return json.dumps({"signal": str(stop), "step": step})
+
+
+def _failed(session: Session, failure: BaseException, trainer: pl.Trainer | None) -> _Ending:
+    signals = session.signals
+    if signals.received is not None and (isinstance(failure, SystemExit) or (signals.is_urgent and is_loss(failure))):
+        return _killed(signals.interruption(signals.received), trainer)
+    return _Ending(FAILED, 1, record_failure(session, failure, losses(trainer) if trainer else {}))
+
+
+def _word(session: Session) -> Word:
+    state: Any = "resumed" if session.checkpoint else "started"
+    return Word(session.writer.run_id, state, int(session.config.values["threads"]))
+
+
+def _leave(session: Session, logger: Logger, lost: int, code: int) -> None:
+    """Ends the run from another thread than the one that waits, for ever, for a process that has died."""
+    signum = session.signals.received
+    if signum is not None and -code in (signum, signal.SIGTERM):  # told with this one, before it could listen
+        stop = session.signals.interruption(signum)
+        if stop.is_preempted:
+            logger.tag(PREEMPTED, _preempted(stop, 0))
+        status, exit_status = KILLED, stop.exit_status
+    else:
+        record_loss(session, {lost: code})
+        status, exit_status = FAILED, 1
+    logger.finish(status)
+    logger.close(timeout=10.0)
+    os._exit(exit_status)
 
 
 def _fit(trainer: pl.Trainer, session: Session) -> None:
@@ -332,15 +428,6 @@ def _resumable(loader: Any, trainer: pl.Trainer, session: Session) -> Any:
     if trainer.world_size > 1 or not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return loader
     return Resumable(loader, int(session.config.values["seed"]), session.options.limit_train_batches)
-
-
-def _record_failure(session: Session, failure: BaseException) -> None:
-    text = "".join(traceback.format_exception(failure))
-    session.writer.text("traceback.txt", text)
-    frames = [frame for frame in traceback.extract_tb(failure.__traceback__) if "site-packages" not in frame.filename]
-    where = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-    session.say(f"failed{where}: {type(failure).__name__}: {failure}")
-    session.say(f"traceback: {session.writer.folder / 'traceback.txt'}")
 
 
 def _opening(session: Session) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import threading
 import time
 import warnings
 import zlib
@@ -16,26 +17,34 @@ import optuna
 from filelock import FileLock
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
 
 from experiments.design import Design, design_of
 from experiments.errors import ConfigError, unknown
 from experiments.space import Point, Range, identity
-from experiments.store.heartbeat import is_dead, is_stale, owner
+from experiments.store.heartbeat import owner
 from experiments.store.location import Store, redact, redact_value
+from experiments.store.outage import is_outage
 from experiments.store.studies import (
     ATTRIBUTE,
+    BEAT_SECONDS,
     WAITING_SECONDS,
     StudyRecord,
     TrialRecord,
+    is_lost,
     latest,
+    leases,
     read_study,
     records,
+    silent_numbers,
     study_url,
 )
 from experiments.trial import COMPLETE, DIVERGED, ERROR, PRUNED, STOPPED, TIMED_OUT, Outcome
 
 MOST_ERRORS, MOST_DEATHS = 1, 3  # attempts that may fail so before no other follows
 KILLED = "killed"  # the end of a trial whose process died
+LONGEST_HOLD_SECONDS = 30  # of the study's lock: a machine that vanished with it keeps nobody waiting for longer
 END_STATES = {COMPLETE: TrialState.COMPLETE, DIVERGED: TrialState.COMPLETE, PRUNED: TrialState.PRUNED}
 END_STATES |= {TIMED_OUT: TrialState.PRUNED, ERROR: TrialState.FAIL, STOPPED: TrialState.FAIL}
 
@@ -55,19 +64,60 @@ class Taken:
     trial: optuna.Trial
 
     def report(self, value: float, step: int) -> bool:
-        """Tells the pruner the value so far; whether it gives the trial up."""
-        self.trial.report(value, step)
-        return self.trial.should_prune()
+        """Tells the pruner the value so far; whether it gives the trial up. A database that is away gives up none."""
+        try:
+            self.trial.report(value, step)
+            return self.trial.should_prune()
+        except optuna.exceptions.StorageInternalError as error:
+            if not is_outage(error):
+                raise
+            return False
+
+
+class Lease:
+    """Renews the lease on a trial from a thread while entered, and finds out when it was lost.
+
+    Args:
+        storage: of the study.
+        taken: the trial; its lease began when it was taken.
+    """
+
+    def __init__(self, storage: optuna.storages.RDBStorage, taken: Taken) -> None:
+        self._storage = storage
+        self._id = taken.trial._trial_id
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="taolu-lease", daemon=True)
+        self.is_lost = False
+
+    def __enter__(self) -> Lease:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+
+    def _renew(self) -> None:
+        pause = float(BEAT_SECONDS)
+        while not self._over.wait(pause) and not self.is_lost:
+            try:
+                self.is_lost = self._storage.get_trial(self._id).state != TrialState.RUNNING
+                self._storage.record_heartbeat(self._id)
+                pause = float(BEAT_SECONDS)
+            except optuna.exceptions.StorageInternalError:  # away: the lease outlasts a cut of half a minute
+                pause = 2.0
+        self._storage.remove_session()  # this thread's own
 
 
 class Queue:
     """The trials of one study. Every process makes its own.
 
+    Every change of a trial's state is made under the study's lock, by one process of all machines at a time.
+
     Args:
         store: where.
         design: with objectives.
         old: the study as it is; None begins one.
-        join: whether another process has begun it just now.
+        join: whether it has been begun, by another process.
     """
 
     def __init__(self, store: Store, design: Design, old: StudyRecord | None = None, *, join: bool = False) -> None:
@@ -75,6 +125,7 @@ class Queue:
         self.store = store
         self.design = design
         self._storage = open_storage(store)
+        self._looked = 0.0
         if join:
             self._study = optuna.load_study(study_name=design.name, storage=self._storage)
         elif old is None:
@@ -82,7 +133,7 @@ class Queue:
         else:
             self._study = optuna.load_study(study_name=old.name, storage=self._storage)
             self._recover()
-            with locked(store):
+            with self.locked():
                 self._study = _extended(self._storage, self._study, design, old)
         self._study.pruner = make_pruner(design)
 
@@ -96,32 +147,69 @@ class Queue:
         """Of the sweep's run; empty before it has one."""
         return str(self._study.user_attrs.get(ATTRIBUTE, {}).get("run_id", ""))
 
-    def describe(self, run_id: str) -> None:
-        """Keeps the design and the sweep's run with the study."""
-        self._study.set_user_attr(ATTRIBUTE, {"design": redact_value("", self.design.plain()), "run_id": run_id})
+    def describe(self, run_id: str, more: Mapping[str, Any] | None = None) -> None:
+        """Keeps the design, the sweep's run and what else a worker needs with the study."""
+        self._study.set_user_attr(
+            ATTRIBUTE, {"design": redact_value("", self.design.plain()), "run_id": run_id, **(more or {})}
+        )
 
     def release(self) -> None:
         """Closes the connections: one that two processes hold breaks the database."""
         self._storage.remove_session()
         self._storage.engine.dispose()
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One process at a time: two that count before they ask would start one trial too many.
+
+        On a server it is one of any machine. Raises when the lock was lost meanwhile, with the server or by holding it
+        for too long: what was done half under it, others put right.
+        """
+        if self._storage.engine.dialect.name != "postgresql":
+            with locked(self.store):
+                yield
+            return
+        key = zlib.crc32(self.design.name.encode())
+        with self._storage.engine.connect() as connection:
+            connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{LONGEST_HOLD_SECONDS}s'"))
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+            yield
+            connection.execute(text("SELECT 1"))
+
     # -- a worker's -------------------------------------------------------------------------------------------
 
     def take(self, deadline: float | None) -> Taken | None:
-        """The next trial, ours from now on; None when there is none left to start, or it is past the deadline."""
+        """The next trial, ours from now on; None when there is none left to start, or it is past the deadline.
+
+        May be called again after the database went away in the middle: what was half taken is put back by then.
+        """
         design = self.design
-        with locked(self.store):
+        if deadline is not None and time.time() > deadline:
+            return None
+        with self.locked():
+            self._reclaim()
             trials = self.trials
-            if (deadline is not None and time.time() > deadline) or not self._is_left(trials):
+            if not self._is_left(trials):
                 return None
             self._study.sampler = make_sampler(design, len(trials))
             trial = self._study.ask(distributions(design))
-            trial.set_user_attr("owner", {**owner(), "time": time.time()})
+            self._storage.record_heartbeat(trial._trial_id)
+            trial.set_user_attr("owner", {**owner(), "time": time.time()})  # last: a trial without is nobody's
         return Taken(trial.number, _point(design, trial.params), trial)
+
+    def lease(self, taken: Taken) -> Lease:
+        """The lease on a trial that was taken, to be entered while it runs."""
+        return Lease(self._storage, taken)
+
+    def is_waiting(self, trials: Sequence[TrialRecord]) -> bool:
+        """Whether a trial waits that may be started."""
+        heads, count = latest(trials), self.design.n_planned()
+        waiting = sum(trial.state == "WAITING" for trial in heads)
+        return waiting > 0 and (count is None or len(heads) - waiting < count)
 
     def _is_left(self, trials: Sequence[TrialRecord]) -> bool:
         """Whether there is a trial to start; of a grid its point is put in front."""
-        if any(trial.state == "WAITING" for trial in trials):
+        if self.is_waiting(trials):
             return True
         heads, count = latest(trials), self.design.n_planned()
         if count is not None and len(heads) >= count:
@@ -132,18 +220,33 @@ class Queue:
             self._study.enqueue_trial(next(point for point in points if identity(point) not in present))
         return True
 
-    def conclude(self, taken: Taken, outcome: Outcome) -> None:
-        """The outcome in the study."""
-        state, trial = END_STATES[outcome.end], taken.trial
-        if outcome.run_ids:
-            trial.set_user_attr("runs", list(outcome.run_ids))
-        if outcome.end != COMPLETE:
-            trial.set_user_attr("end", outcome.end)
-        if outcome.error:
-            trial.set_user_attr("error", outcome.error)
+    def conclude(self, taken: Taken, outcome: Outcome) -> bool:
+        """The outcome in the study; of a trial that was stopped, its point in the queue again.
+
+        False where the lease was lost: another attempt has taken the trial's place, and the outcome counts for nothing.
+        May be called again after the database went away in the middle.
+        """
+        state, number = END_STATES[outcome.end], taken.trial._trial_id
+        with self.locked():
+            now = self._storage.get_trial(number)
+            if now.state != TrialState.RUNNING:
+                return now.state == state and tuple(now.user_attrs.get("runs", ())) == outcome.run_ids
+            self._note(number, outcome)
+            if outcome.end == STOPPED:
+                self._try_again(replace(records([now])[0], end=STOPPED))
+            values = list(outcome.values) if state == TrialState.COMPLETE else None
+            self._study.tell(taken.number, values, state=state)  # last: whatever ends us before, it can be done again
+        return True
+
+    def _note(self, number: int, outcome: Outcome) -> None:
+        noted = {"runs": list(outcome.run_ids), "error": outcome.error, "end": outcome.end}
+        noted["end"] = "" if outcome.end == COMPLETE else outcome.end
+        for key, value in noted.items():
+            if value:
+                self._storage.set_trial_user_attr(number, key, value)
         if outcome.end == TIMED_OUT and len(outcome.values) == len(self.design.objectives) == 1:
-            trial.report(outcome.values[0], 10**9)  # Optuna takes a pruned trial's last report for its value
-        self._study.tell(trial, list(outcome.values) if state == TrialState.COMPLETE else None, state=state)
+            last = outcome.values[0]  # Optuna takes a pruned trial's last report for its value
+            self._storage.set_trial_intermediate_value(number, 10**9, last)
 
     def best_numbers(self) -> set[int]:
         """Trials no other is better than in every objective: Optuna's view of several objectives."""
@@ -151,39 +254,55 @@ class Queue:
 
     # -- what was left behind ---------------------------------------------------------------------------------
 
+    def at_work(self, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+        """Those that somebody works on."""
+        if not any(trial.state == "RUNNING" for trial in trials):
+            return []
+        silent = silent_numbers(self._storage, self._study._study_id, self._study.get_trials(deepcopy=False))
+        return [trial for trial in trials if trial.state == "RUNNING" and not is_lost(trial, silent)]
+
     def bury(self, pid: int, status: int) -> None:
         """The trial of a worker of this host that died: failed, and in the queue again."""
-        with locked(self.store):
-            for record in self._end_running(
+        with self.locked():
+            self._end_running(
                 lambda each: each.owner.get("pid") == pid and each.owner.get("host") == owner()["host"],
                 f"its process ended with status {status}",
-            ):
-                self._try_again(record)
+            )
+
+    def _reclaim(self) -> None:
+        """Trials nobody works on: failed, and in the queue again. Leases are looked at now and then."""
+        silent: frozenset[int] = frozenset()
+        if time.monotonic() - self._looked > BEAT_SECONDS / 2:
+            self._looked = time.monotonic()
+            silent = silent_numbers(self._storage, self._study._study_id, self._study.get_trials(deepcopy=False))
+        self._end_running(lambda each: is_lost(each, silent), "its process is gone")
 
     def _recover(self) -> None:
-        """Trials of dead processes ended, and what may be tried again in the queue."""
-        with locked(self.store):
-            self._end_running(is_gone, "its process is gone")
+        """Trials of dead processes, and what may be tried again, in the queue."""
+        with self.locked():
+            self._reclaim()
             for record in latest(self.trials):
                 if record.state == "FAIL":
                     self._try_again(record)
 
-    def _end_running(self, chosen: Callable[[TrialRecord], bool], error: str) -> list[TrialRecord]:
+    def _end_running(self, chosen: Callable[[TrialRecord], bool], error: str) -> None:
         found = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        ended = []
         for trial, record in zip(found, records(found), strict=True):
             if chosen(record):
                 self._storage.set_trial_user_attr(trial._trial_id, "end", KILLED)
                 self._storage.set_trial_user_attr(trial._trial_id, "error", error)
+                self._try_again(replace(record, end=KILLED))
                 self._study.tell(trial.number, state=TrialState.FAIL)
-                ended.append(replace(record, end=KILLED))
-        return ended
 
     def _try_again(self, record: TrialRecord) -> None:
-        """The point in the queue again, unless it failed often enough; stopped by a signal, it may be any number."""
+        """The point in the queue again, unless it is there or failed often enough; a stopped one fails never."""
         errors = record.errors + (record.end == ERROR)
         deaths = record.deaths + (record.end == KILLED)
         if errors > MOST_ERRORS or deaths > MOST_DEATHS:
+            return
+        if any(
+            trial.retry_of == record.number for trial in self.trials
+        ):  # by one that died before it ended the old one
             return
         attributes = {"retry_of": record.number, "errors": errors, "deaths": deaths}
         self._study.enqueue_trial(dict(record.params), user_attrs=attributes)
@@ -195,12 +314,6 @@ def locked(store: Store) -> Iterator[None]:
     store.folder.mkdir(parents=True, exist_ok=True)
     with FileLock(store.folder / ".studies.lock"):
         yield
-
-
-def is_gone(trial: TrialRecord) -> bool:
-    """Whether the process of a running trial is dead, as far as can be known."""
-    beat = {"time": 0.0, **trial.owner}
-    return not trial.owner or is_dead(beat) or is_stale(beat)
 
 
 # ---- the study ------------------------------------------------------------------------------------------------------
@@ -230,11 +343,11 @@ def study_to_go_on(store: Store, design: Design, *, resume: bool) -> StudyRecord
             f"study '{design.name}' exists, with {done} trials done; go on with --resume, see it with --show, "
             "or choose another name with --name"
         )
-    live = next((t for t in old.trials if t.state == "RUNNING" and not is_gone(t)), None)
-    if live is not None:
+    if old.at_work:
+        live = old.at_work[0].owner
         raise ConfigError(
-            f"study '{design.name}' is being worked on by process {live.owner.get('pid')} on "
-            f"{live.owner.get('host')}; stop that sweep first"
+            f"study '{design.name}' is being worked on by process {live.get('pid')} on {live.get('host')}; "
+            f"stop that sweep first, or join it: taolu sweep worker {design.name}"
         )
     return old
 
@@ -247,12 +360,10 @@ def open_storage(store: Store) -> optuna.storages.RDBStorage:
     from sqlalchemy.exc import SQLAlchemyError
 
     url = study_url(store)
-    arguments = {"connect_args": {"timeout": WAITING_SECONDS}} if url.startswith("sqlite") else {}
     try:
-        with locked(store):  # two processes that make the tables at once fail
-            if not url.startswith("sqlite"):
-                _create_database(url)
-            storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+        with warnings.catch_warnings(), locked(store) if url.startswith("sqlite") else _creating(url):
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            storage = optuna.storages.RDBStorage(url, engine_kwargs=_engine(url), **leases())  # type: ignore[arg-type]
             if url.startswith("sqlite"):
                 with storage.engine.connect() as connection:
                     connection.exec_driver_sql("PRAGMA journal_mode=WAL")  # readers do not wait for writers
@@ -262,17 +373,28 @@ def open_storage(store: Store) -> optuna.storages.RDBStorage:
         raise ConfigError(f"studies of {store.label}: cannot be opened ({reason}); is the store there?") from error
 
 
-def _create_database(url: str) -> None:
-    from sqlalchemy import create_engine, text
-    from sqlalchemy.engine import make_url
+def _engine(url: str) -> dict[str, Any]:
+    """A connection that finds out within a minute that its server is gone, and is not used again after that."""
+    if url.startswith("sqlite"):
+        return {"connect_args": {"timeout": WAITING_SECONDS}}
+    alive = {"connect_timeout": 10, "keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 4}
+    return {"pool_pre_ping": True, "pool_size": 2, "connect_args": {**alive, "tcp_user_timeout": 60_000}}
 
+
+@contextmanager
+def _creating(url: str) -> Iterator[None]:
+    """The study's database, made if there is none; two processes of any machine that make its tables at once fail."""
     name = make_url(url).database or ""
     engine = create_engine(make_url(url).set(database=name.removesuffix("_optuna")), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        if not connection.execute(text("SELECT 1 FROM pg_database WHERE datname = :name"), {"name": name}).first():
-            quoted = name.replace('"', '""')
-            connection.execute(text(f'CREATE DATABASE "{quoted}"'))
-    engine.dispose()
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT pg_advisory_lock(7295)"))  # given back when the connection closes
+            if not connection.execute(text("SELECT 1 FROM pg_database WHERE datname = :name"), {"name": name}).first():
+                quoted = name.replace('"', '""')
+                connection.execute(text(f'CREATE DATABASE "{quoted}"'))
+            yield
+    finally:
+        engine.dispose()
 
 
 def _begun(storage: optuna.storages.RDBStorage, design: Design) -> optuna.Study:

@@ -13,6 +13,7 @@ from experiments.design import Design
 from experiments.parser import word
 from experiments.store.heartbeat import TAG, heartbeat
 from experiments.store.studies import TrialRecord, latest, ranked
+from experiments.words import ENGLISH, Words, aligned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,49 +102,54 @@ class Tally:
 
     # -- in words ---------------------------------------------------------------------------------------------
 
-    def counts(self) -> str:
+    def counts(self, words: Words = ENGLISH) -> str:
         """Done, running, failed in a few words."""
         planned = self.design.n_planned()
         diverged = sum(trial.end == "diverged" for trial in self.trials)
         pruned = sum(trial.end in ("pruned", "timed out") for trial in self.trials)
-        words = [f"{self.done}/{planned} done" if planned else f"{self.done} done", f"{len(self.running)} running"]
-        found = {"failed": len(self.failed), "diverged": diverged, "cut short": pruned}
-        return "  ".join([*words, *(f"{count} {what}" for what, count in found.items() if count or what == "failed")])
+        done = words("tally_done_of" if planned else "tally_done", done=self.done, planned=planned)
+        found = {"failed": len(self.failed), "diverged": diverged, "cut_short": pruned}
+        more = (words(f"tally_{what}", n=count) for what, count in found.items() if count or what == "failed")
+        return "  ".join([done, words("tally_running", n=len(self.running)), *more])
 
-    def best(self) -> str:
+    def best(self, words: Words = ENGLISH) -> str:
         """The best cell in a few words; nothing before there is one."""
         cells = self.cells()
         if not cells or not math.isfinite(cells[0].means[0]):
             return ""
         metric = self.design.objectives[0].metric
-        return f"best {metric} {cells[0].means[0]:.5g} ({said(cells[0].point)})"
+        return words("tally_best", metric=metric, value=f"{cells[0].means[0]:.5g}", point=said(cells[0].point))
 
-    def closing(self, status: str) -> Iterator[str]:
+    def closing(self, status: str, words: Words = ENGLISH) -> Iterator[str]:
         """What is said in the end."""
-        yield f"{status} {self.design.name}: {self.counts()}"
-        if best := self.best():
+        yield f"{words(status)} {self.design.name}: {self.counts(words)}"
+        if best := self.best(words):
             yield best
         for trial in self.failed[:3]:
-            yield f"trial {trial.number} ({said(trial.params)}) failed: {trial.error or trial.end}"
+            error = trial.error or words.known(f"end_{trial.end}", trial.end)
+            yield words("trial_failed", n=trial.number, point=said(trial.params), error=error)
         more = " --resume" if not self.is_complete else " --show"
-        yield f"{'go on' if not self.is_complete else 'look'}: taolu sweep {self.design.name}{more}"
+        yield words("look_at" if self.is_complete else "go_on", command=f"taolu sweep {self.design.name}{more}")
 
-    def table(self) -> Iterator[str]:
+    def table(self, words: Words = ENGLISH) -> Iterator[str]:
         """One line a cell, the best first, then what has no value."""
         metrics = [objective.metric for objective in self.design.objectives]
         cells = self.cells()
         keys = list(dict.fromkeys(key for cell in cells for key in cell.point))
-        rows = [[*keys, *(name for metric in metrics for name in (metric, "sd")), "trials"]]
+        names = (name for metric in metrics for name in (metric, words("column_sd")))
+        rows = [[*keys, *names, words("column_trials")]]
         for cell in cells:
             pairs = zip(cell.means, cell.deviations, strict=True)
             figures = [f"{number:.5g}" for pair in pairs for number in pair]
             numbers = ", ".join(str(trial.number) for trial in cell.trials)
             rows.append([*(word(cell.point.get(key)) for key in keys), *figures, numbers])
-        yield from _columns(rows)
+        yield from aligned(rows)
         for trial in self.trials:
             if not (trial.state == "COMPLETE" and trial.values):
                 what = trial.end or trial.state.lower()
-                yield f"trial {trial.number} ({said(trial.params)}) {what}{': ' + trial.error if trial.error else ''}"
+                what = words.known(f"end_{what}", what)
+                told = words("trial_ended", n=trial.number, point=said(trial.params), what=what)
+                yield f"{told}{': ' + trial.error if trial.error else ''}"
 
 
 def _cell(point: Mapping[str, Any], trials: list[TrialRecord]) -> Cell:
@@ -182,12 +188,6 @@ def said(point: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{key} {f'{value:.4g}' if isinstance(value, float) else word(value)}" for key, value in point.items()
     )
-
-
-def _columns(rows: list[list[str]]) -> Iterator[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        yield "  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip()
 
 
 class Teller:
@@ -233,11 +233,18 @@ class Teller:
         if time.monotonic() - self._beat > BEAT_SECONDS:
             self._beat = time.monotonic()
             self._writer.tags({TAG: heartbeat(tally.done, self._design.n_planned())})
+            self._reopen(tally)
         best = tally.best()
         if best and best != self._best:
             self._best = best
             value = tally.cells()[0].means[0]
             self._writer.metrics([("sweep/best", value, int(time.time() * 1000), tally.done)])
+
+    def _reopen(self, tally: Tally) -> None:
+        """The run says RUNNING again, which a machine that left, or died, took for over between two trials of ours."""
+        writer = self._writer
+        if tally.running and writer.client.get_run(writer.run_id).info.status != "RUNNING":
+            writer.client.update_run(writer.run_id, status="RUNNING")
 
     def close(self) -> None:
         """The bar goes."""

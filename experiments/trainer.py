@@ -46,6 +46,10 @@ class Keep:
     best: bool = True
 
 
+STRATEGIES = ("auto", "ddp", "fsdp")
+UNSUITED = dict.fromkeys(
+    ("ddp_spawn", "ddp_fork", "ddp_notebook"), "its processes give nothing back, so no run could be recorded"
+)
 # Judged in an extractor's features; then by the pixels; then by the module's own likelihood.
 BY_FEATURES = ("fid", "kid", "is", "precision", "recall", "density", "coverage")
 QUALITIES = (*BY_FEATURES, "sliced_wasserstein", "nll")
@@ -99,7 +103,8 @@ class TrainerOptions:
         accelerator: auto takes a GPU where there is one.
         devices: processes on this machine, or auto.
         num_nodes: machines.
-        strategy: how several processes work together, as ddp; auto for one.
+        strategy: how several processes work together: ddp = each has the whole model; fsdp = each a part of it, on
+            GPUs, for the GPT-2 family; auto = ddp where there are several.
         precision: as 32-true, bf16-mixed, 16-mixed, 64-true.
         val_check_interval: validate this often; 1.0 = once an epoch, 0.25 = four times, 100 = every 100 batches.
         limit_train_batches: share (0.1) or number (10) of the batches of an epoch.
@@ -162,6 +167,11 @@ class TrainerOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"trainer.{name} = {value}: must be at least 1")
+        if self.strategy not in STRATEGIES:
+            raise ValueError(
+                f"trainer.strategy = {self.strategy}: {UNSUITED.get(self.strategy, 'unknown')}"
+                f"{did_you_mean(self.strategy, STRATEGIES)}; allowed: {', '.join(STRATEGIES)}"
+            )
         if self.max_epochs is None and self.max_steps is None and self.max_time is None:
             raise ValueError(
                 "trainer.max_epochs, max_steps and max_time are all null: give at least one, or the run never ends"

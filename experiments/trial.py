@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,9 @@ from experiments.config import Config
 from experiments.logger import Logger
 from experiments.objectives import Objective
 from experiments.run import FAILED, KILLED, Label, Parent, Result, run
+from experiments.signals import Interrupted
 from experiments.store.location import Store
+from experiments.store.outage import patiently
 from experiments.store.spool import Point
 from experiments.store.write import RunWriter, open_store
 
@@ -55,13 +58,21 @@ class Watch(pl.Callback):
         objectives: the first one is reported.
         report: None = nobody to report to.
         seconds: after which the run ends; None = no limit.
+        is_lost: whether the trial is somebody else's by now: the run is then KILLED.
     """
 
-    def __init__(self, objectives: Sequence[Objective], report: Report | None, seconds: float | None) -> None:
+    def __init__(
+        self,
+        objectives: Sequence[Objective],
+        report: Report | None,
+        seconds: float | None,
+        is_lost: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.objectives = objectives
         self.series: dict[str, list[float]] = {objective.metric: [] for objective in objectives}
         self.end = COMPLETE
         self._report = report
+        self._is_lost = is_lost
         self._deadline = math.inf if seconds is None else time.monotonic() + seconds
         self._validations = 0
 
@@ -76,7 +87,9 @@ class Watch(pl.Callback):
                 self.series[key].append(value)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        """Ends the run when its time is over."""
+        """Ends the run when its time is over, or nobody waits for it any more."""
+        if self._is_lost():
+            raise Interrupted(signal.SIGTERM)
         if time.monotonic() > self._deadline and not trainer.should_stop:
             self._stop(trainer, TIMED_OUT)
 
@@ -106,6 +119,7 @@ class Trial:
         store: where the runs go.
         parent: the sweep's run.
         seconds: after which the trial ends; None = no limit.
+        is_lost: whether it is somebody else's by now.
     """
 
     study: str
@@ -115,6 +129,7 @@ class Trial:
     store: Store
     parent: Parent
     seconds: float | None = None
+    is_lost: Callable[[], bool] = lambda: False
 
     def run(self, report: Report | None) -> Outcome:
         """The outcome of its runs: the mean over the seeds, where there are several.
@@ -136,14 +151,14 @@ class Trial:
         return Outcome(COMPLETE, tuple(sum(column) / len(column) for column in columns), ids)
 
     def _run(self, config: Config, mark: str, report: Report | None, seconds: float | None) -> Outcome:
-        watch = Watch(self.objectives, report, seconds)
+        watch = Watch(self.objectives, report, seconds, self.is_lost)
         tags = {"taolu.study": self.study, "taolu.trial": str(self.number)}
         judged_by = tuple(objective.metric for objective in self.objectives)
         parent = replace(self.parent, tags=tags, callbacks=(watch,), objectives=judged_by)
         label = Label(f"{self.study}-{self.number}{mark}", kind="trial")
         result = run(config, store=self.store, label=label, parent=parent)
         outcome = _outcome(result, watch)
-        self._annotate(result, outcome)
+        patiently(lambda: self._annotate(result, outcome))
         return outcome
 
     def _annotate(self, result: Result, outcome: Outcome) -> None:

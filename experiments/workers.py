@@ -5,11 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from types import ModuleType
@@ -33,6 +34,7 @@ class Workers:
         bury: takes the pid of a process that died and its exit status.
         progress: called twice a second; returns how much is done so far.
         signals: entered and deferred; what has come is passed on to the workers.
+        devices: as CUDA_VISIBLE_DEVICES has them; workers take turns on them, by default on all there are.
     """
 
     def __init__(
@@ -44,8 +46,10 @@ class Workers:
         bury: Callable[[int, int], None],
         progress: Callable[[], int],
         signals: Signals,
+        devices: Sequence[str] = (),
     ) -> None:
         self._work = work
+        self._devices = tuple(devices)
         self._before_start = before_start
         self._bury = bury
         self._progress = progress
@@ -55,13 +59,13 @@ class Workers:
         self._deaths = self._done_at_death = 0
         self._told = 0.0
 
-    def run(self) -> None:
-        """Returns when every worker has ended.
+    def run(self, count: int | None = None) -> None:
+        """Returns when every worker has ended; so many of them, by default all.
 
         Raises ConfigError when workers die again and again with nothing done. Whatever is raised, none stays behind.
         """
         try:
-            for number in range(self._count):
+            for number in range(self._count if count is None else min(count, self._count)):
                 self._start(number)
             while self._processes:
                 wait([process.sentinel for process in self._processes.values()], POLL_SECONDS)
@@ -72,15 +76,15 @@ class Workers:
                 process.kill()
                 process.join()
 
-    def kill(self, pid: int) -> None:
-        """Ends the worker of that pid at once; it is buried and replaced like any that died."""
+    def kill(self, pid: int, host: str) -> None:
+        """Ends the worker of that pid at once, if it is one of ours; it is buried and replaced like any that died."""
         for process in self._processes.values():
-            if process.pid == pid:
+            if process.pid == pid and host == socket.gethostname():
                 process.kill()
 
     def _start(self, number: int) -> None:
         self._before_start()
-        self._processes[number] = start(_work, self._work, number)
+        self._processes[number] = start(_work, self._work, number, self._devices)
 
     def _pass_on(self) -> None:
         """A signal for us is one for them: they are in sessions of their own, where Ctrl-C does not reach."""
@@ -141,14 +145,14 @@ def _method() -> str:
     return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
-def _work(work: Callable[[int], None], number: int) -> None:
+def _work(work: Callable[[int], None], number: int, devices: Sequence[str]) -> None:
     os.setsid()  # Ctrl-C is for the process that started us, which passes it on
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nowhere, descriptor)
     sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _choose_gpu(number)
+    _choose_gpu(number, devices)
     work(number)
 
 
@@ -160,11 +164,12 @@ def _end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _choose_gpu(number: int) -> None:
-    """Workers take turns on the GPUs there are."""
+def _choose_gpu(number: int, devices: Sequence[str]) -> None:
+    """Workers take turns on the GPUs there are, or on those that were named."""
     import torch
 
-    if torch.cuda.is_initialized() or not (count := torch.cuda.device_count()):  # type: ignore[no-untyped-call]
-        return
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count)))).split(",")
-    os.environ["CUDA_VISIBLE_DEVICES"] = visible[number % len(visible)]
+    if not devices:
+        if torch.cuda.is_initialized() or not (count := torch.cuda.device_count()):  # type: ignore[no-untyped-call]
+            return
+        devices = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count)))).split(",")
+    os.environ["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]

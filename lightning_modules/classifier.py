@@ -14,6 +14,7 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_modules.data.gathering import gathered
 from lightning_modules.data.sampling import draw
 from lightning_modules.lipschitz import CONSTRAINTS, Constraint, ConstraintName, audit
 from lightning_modules.lipschitz import constraint as make_constraint
@@ -129,7 +130,7 @@ class Classifier(pl.LightningModule):
         """Logs both bounds of the Lipschitz constant of the scores, and what `robustness` asks for."""
         if not self.is_audited:
             return
-        x, y = (torch.cat(part) for part in zip(*self._kept, strict=True))
+        x, y = (torch.cat(gathered(part))[:N_KEPT] for part in zip(*self._kept, strict=True))
         bounds = audit(self.network, x[:N_AUDITED], seed=self.seed)
         self.log_dict({"lipschitz/upper": bounds.upper, "lipschitz/lower": bounds.lower}, sync_dist=True)
         if self.is_attacked:

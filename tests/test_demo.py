@@ -58,6 +58,6 @@ def test_the_line_of_paths_counts_cells_and_draws_them(store: Store) -> None:
 
 def test_the_line_of_claims_counts_verdicts(store: Store) -> None:
     line = demo.FAMILIES["claims"](store, False, False)
-    assert line.what == "9 claims of the articles"
-    assert line.number == "6 hold, 3 fail as written"
+    assert line.what == "12 claims of the articles"
+    assert line.number == "9 hold, 3 fail as written"
     assert line.verdict == "holds: verdicts as committed"

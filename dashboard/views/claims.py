@@ -28,6 +28,7 @@ from dashboard.words import VERDICTS, Say, plain
 from experiments.store.location import Store
 from experiments.store.questions import QUESTIONS, Language, answer
 from experiments.store.verdicts import Judged, judged, read_catalogue, read_evidence
+from experiments.store.words import why_in
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
@@ -121,14 +122,17 @@ def _from_evidence(store: Store, claim_id: str, run_id: str) -> Statement:
 def _questions(now: Standing, article: str, say: Say) -> None:
     """The articles' questions, each with its answer in one sentence."""
     language = _language(say)
-    for key, question in QUESTIONS.items():
-        if article not in (_ALL, str(question.article)):
-            continue
-        verdicts = {
+    found = {
+        key: {
             each.id: now.verdict(each.id)
             for each in now.statements.values()
             if each.question == key and not each.is_planted
         }
+        for key, question in QUESTIONS.items()
+        if article in (_ALL, str(question.article))
+    }
+    for key in sorted(found, key=lambda key: not any(found[key].values())):  # first those that have an answer
+        question, verdicts = QUESTIONS[key], found[key]
         told = answer(question, verdicts or {"": ""}, language)  # in a store where no claim was run none is known
         with st.container(border=True, gap="xxsmall"):
             st.markdown(f"**{plain(question.text if language == 'en' else question.text_zh)}**")
@@ -265,7 +269,7 @@ def _rule(claim: Statement, evidence: Mapping[str, Any], say: Say) -> None:
     if claim.reason:
         st.caption(say("tolerance_reason", reason=plain(claim.reason, 400)))
     if evidence.get("why"):
-        st.caption(say("undecided_because", why=plain(str(evidence["why"]), 400)))
+        st.caption(say("undecided_because", why=plain(why_in(_language(say), str(evidence["why"])), 400)))
 
 
 def _pair(store: Store, now: Standing, claim: Statement, say: Say) -> None:

@@ -63,7 +63,7 @@ def _now(store: Store, say: Say, pages: Mapping[str, StreamlitPage]) -> None:
     lost = int((runs["status"] == "RUNNING").sum()) - int(going.sum())
     waiting = sum(1 for _ in (store.folder / "queue" / "waiting").glob("*.yaml"))
     with st.container(horizontal=True):
-        tile = partial(st.metric, border=True, width=150)
+        tile = partial(st.metric, border=True, width=134)
         tile(say("all_runs"), f"{len(runs):,}")
         tile(say("RUNNING"), f"{int(going.sum()):,}")
         tile(say("waiting"), f"{waiting:,}", help=say("waiting_help"))

@@ -82,7 +82,7 @@ def _rules(run: RunRecord, table: pa.Table, say: Say) -> None:
     found = _found(run, table, say)
     if found is None:
         return
-    left, right = st.columns(2)
+    left, right = st.columns([2, 3])
     said = {name: say(f"rules_{name}") for name in ("support", "confidence", "lift")}
     title = say("rules_scatter", n=f"{found.num_rows:,}")
     left.plotly_chart(rules.scatter(found, {**said, "title": title}), key="scatter", config=CHART)

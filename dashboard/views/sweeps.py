@@ -14,6 +14,7 @@ import streamlit as st
 from dashboard import address
 from dashboard.charts import DRAWABLE
 from dashboard.links import go
+from dashboard.live import EVERY_SECONDS, refreshed
 from dashboard.relations import MOST_AXES, parallel_figure, short
 from dashboard.state import curves, kept
 from dashboard.sweeps import (
@@ -25,7 +26,7 @@ from dashboard.sweeps import (
     law_figure,
 )
 from dashboard.tabs import CHART, draw_open_tab
-from dashboard.words import Say, plain
+from dashboard.words import WORDS, Say, plain
 from experiments.store.location import Store
 from experiments.store.studies import (
     StudyRecord,
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 
 _MOST_LINES = 60  # trials drawn on the way: more hide each other
 _MOST_VALUES = 12  # of a setting one can hold fast
-_REFRESH_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -114,11 +114,22 @@ def page(store: Store, say: Say, pages: Mapping[str, StreamlitPage]) -> None:
     left, right = st.columns([3, 2])
     name = left.selectbox(say("study"), names, **address.one("study", names))
     study = kept(store, _study, name)
-    trials = trials_table(study)
-    metrics = [column for column in trials.columns if column.startswith("values.")]
+    metrics = [column for column in trials_table(study).columns if column.startswith("values.")]
     metric = right.selectbox(say("metric"), metrics, format_func=short_value, **address.one("objective", metrics))
+    refreshed(store, partial(_body, store, name, metric, say, pages), [study.run_id])
+    if store.database is not None:
+        st.subheader(say("optuna_title"))
+        st.write(say("optuna_text"))
+        st.code(f"optuna-dashboard {study_url(store)}", language="bash", wrap_lines=True)
+
+
+def _body(store: Store, name: str, metric: str, say: Say, pages: Mapping[str, StreamlitPage]) -> None:
+    """What the study has come to by now."""
+    study = kept(store, _study, name)
+    trials = trials_table(study)
     values = trials[metric].to_numpy(float)
     trials["value"] = np.where(np.abs(values) < DRAWABLE, values, np.nan)
+    metrics = [column for column in trials.columns if column.startswith("values.")]
     chosen = Chosen(store, study, metrics.index(metric), short_value(metric), trials)
     _summary(chosen, say, pages)
     draws = {
@@ -130,10 +141,6 @@ def page(store: Store, say: Say, pages: Mapping[str, StreamlitPage]) -> None:
     }
     draw_open_tab(say, draws)
     _trials(chosen, say, pages)
-    if store.database is not None:
-        st.subheader(say("optuna_title"))
-        st.write(say("optuna_text"))
-        st.code(f"optuna-dashboard {study_url(store)}", language="bash", wrap_lines=True)
 
 
 def short_value(column: str) -> str:
@@ -145,12 +152,12 @@ def short_value(column: str) -> str:
     return column.removeprefix("values.")
 
 
-@st.cache_data(ttl=_REFRESH_SECONDS, max_entries=8, show_spinner=False)
+@st.cache_data(ttl=EVERY_SECONDS, max_entries=8, show_spinner=False)
 def _names(store: Store) -> list[str]:
     return study_names(store)
 
 
-@st.cache_resource(ttl=_REFRESH_SECONDS, max_entries=8, show_spinner=False)
+@st.cache_resource(ttl=EVERY_SECONDS, max_entries=8, show_spinner=False)
 def _study(store: Store, name: str) -> StudyRecord:
     return find_study(store, name)
 
@@ -166,7 +173,7 @@ def _summary(chosen: Chosen, say: Say, pages: Mapping[str, StreamlitPage]) -> No
     with st.container(horizontal=True):
         st.metric(say("trials"), f"{len(chosen.trials):,}", width=110)
         for state, count in states.items():
-            st.metric(plain(str(state)), f"{count:,}", width=130)
+            st.metric(_word(say, str(state)), f"{count:,}", width=130)
         best = chosen.best
         if best is not None:
             value = chosen.done.set_index("number")["value"][best]
@@ -274,8 +281,8 @@ def _grid(chosen: Chosen, say: Say) -> None:
     title = {"title": say("grid_title", metric=chosen.metric)}
     left.plotly_chart(grid_figure(cells, words | title), key="grid", config=CHART)
     title = {"title": say("law_title", metric=chosen.metric)}
-    right.plotly_chart(law_figure(cells, words | title), key="law", config=CHART)
     law = fit_law(*(cells[name].to_numpy(float) for name in ("lr", "batch", "value")))
+    right.plotly_chart(law_figure(cells, law, words | title), key="law", config=CHART)
     if law is None:
         st.caption(say("law_no_fit"))
         return
@@ -283,6 +290,12 @@ def _grid(chosen: Chosen, say: Say) -> None:
     figures |= {"sum": law.total, "sum_half": law.total_half}
     told = {name: f"{value:.3g}" for name, value in figures.items()}
     st.caption(plain(say("law_fit", n=law.n, metric=chosen.metric, **told), 600))
+
+
+def _word(say: Say, word: str) -> str:
+    """A trial's state or end in the visitor's language; what another program wrote there as it is."""
+    key = f"trial_{word.lower().replace(' ', '_')}"
+    return say(key) if key in WORDS["en"] else plain(word, 40)
 
 
 def _ending(names: list[str], end: str) -> str | None:
@@ -315,6 +328,7 @@ def _trials(chosen: Chosen, say: Say, pages: Mapping[str, StreamlitPage]) -> Non
         "seconds",
         "error",
     ]
+    order = order.assign(**{name: order[name].map(partial(_word, say)) for name in ("state", "end")})
     view = order[columns].rename(columns={name: short(short_value(name)) for name in columns})
     st.subheader(say("trials"))
     event = st.dataframe(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +9,13 @@ from typing import Any
 from experiments.claims.record import Settings, command, where
 from experiments.claims.registry import PLANTED, Claim
 from experiments.claims.runner import catalogue
+from experiments.claims.words import JUDGED, NOT_RUN, band_in, counted, figure, form_in, rule_in, verdict_in
 from experiments.errors import ConfigError, did_you_mean
 from experiments.store.location import Store
 from experiments.store.questions import QUESTIONS, answer
 from experiments.store.verdicts import Judged, current, read_evidence
-
-NOT_RUN = "not run"
+from experiments.store.words import why_in
+from experiments.words import ENGLISH, Words, padded, wrapped
 
 
 @dataclass(frozen=True)
@@ -95,28 +95,20 @@ def standing(store: Store, files: Sequence[str] = ()) -> Standing:
     return Standing(claims, listing[PLANTED], current(store))
 
 
-def overview(now: Standing) -> Iterator[str]:
+def overview(now: Standing, words: Words = ENGLISH) -> Iterator[str]:
     """Questions with their answers, then the table of verdicts."""
     for row in now.questions():
-        yield f"{row['article']}  {row['question']}  {row['question_zh']}"
-        for text in (row["answer"], row["answer_zh"]):
-            yield from textwrap.wrap(text, 112, initial_indent=" " * 6, subsequent_indent=" " * 6)
+        yield f"{row['article']}  {words.of(row, 'question')}"
+        yield from (f"{'':6}{line}" for line in wrapped(words.of(row, "answer"), 112))
     yield ""
     for claim in now.claims:
         row = now.row(claim)
-        yield f"{row['verdict']:13} {claim.id:12} {figure(row):34} {claim.band:24} {claim.statement}"
-    counts = [f"{sum(now.verdict(claim) == word for claim in now.claims)} {word}" for word in ("holds", "fails")]
-    counts.append(f"{sum(now.verdict(claim) == 'undetermined' for claim in now.claims)} undetermined")
-    counts.append(f"{sum(not now.verdict(claim) for claim in now.claims)} not run")
-    yield f"\n{len(now.claims)} claims: {', '.join(counts)}; taolu claims show ID says more, taolu claims run runs them"
-
-
-def figure(row: Mapping[str, Any]) -> str:
-    """Estimate and interval, as "-0.998 [-1.01, -0.99]"; "" where there is none."""
-    if row["estimate"] is None:
-        return ""
-    exact = row["ci_low"] == row["ci_high"]
-    return f"{row['estimate']:.5g}" + (" exact" if exact else f" [{row['ci_low']:.4g}, {row['ci_high']:.4g}]")
+        cells = [(verdict_in(words, row["verdict"]), 13), (claim.id, 12), (figure(row, words), 34)]
+        cells += [(band_in(words, claim.rule, claim.band), 24)]
+        yield " ".join([*(padded(text, width) for text, width in cells), words.of(row, "statement")])
+    counts = counted(words, [now.verdict(claim) or NOT_RUN for claim in now.claims], (*JUDGED, NOT_RUN))
+    yield ""
+    yield words("claims_total", n=len(now.claims), counts=counts)
 
 
 def shown(now: Standing, store: Store, claim_id: str) -> dict[str, Any]:
@@ -139,25 +131,29 @@ def shown(now: Standing, store: Store, claim_id: str) -> dict[str, Any]:
     }
 
 
-def shown_lines(record: Mapping[str, Any]) -> Iterator[str]:
+def shown_lines(record: Mapping[str, Any], words: Words = ENGLISH) -> Iterator[str]:
     """The same for people."""
-    yield f"{record['id']}  {record['form']}  {record['verdict']}"
-    yield f"  {record['statement']}"
-    yield f"  {record['statement_zh']}"
+    yield f"{record['id']}  {form_in(words, record['form'])}  {verdict_in(words, record['verdict'])}"
+    yield from (f"  {line}" for line in wrapped(words.of(record, "statement"), 112))
     lines = {
         "formula": record["formula"],
         "source": f"{record['source']}, {record['link']}",
-        "claimed": f"{record['claimed']}  ({record['reason']})",
+        "claimed": f"{band_in(words, record['rule'], record['claimed'])}  ({record['reason']})",
+        "rule": rule_in(words, record["rule"], record["expected"], record["tolerance"]),
         "probe": record["probe"],
     }
     evidence = record["evidence"]
     if evidence:
-        lines["measured"] = f"{evidence['statistic']} = {figure(record)}, n {evidence['n']}"
-        lines["judged"] = evidence["verdict"] + (f": {evidence['why']}" if evidence["why"] else "")
-        lines["run"] = f"{record['run_id']}  seed {evidence['seed']}, effort {evidence['effort']}"
-        lines["cost"] = f"{evidence['seconds']:.2f} CPU-s, {len(evidence['points'])} points, see plot.png"
+        verdict, why = verdict_in(words, evidence["verdict"]), why_in(words.language, evidence["why"])
+        settings = {"seed": evidence["seed"], "effort": words(f"effort_{evidence['effort']}")}
+        lines["measured"] = f"{evidence['statistic']} = {figure(record, words)}, n {evidence['n']}"
+        lines["judged"] = words("judged_because", verdict=verdict, why=why) if why else verdict
+        lines["run"] = f"{record['run_id']}  {words('claim_settings', **settings)}"
+        lines["cost"] = words("claim_cost", seconds=evidence["seconds"], points=len(evidence["points"]))
     elif record["run_id"]:
-        lines["run"] = f"{record['run_id']}  the probe raised: taolu show {record['run_id'][:8]}"
+        lines["run"] = f"{record['run_id']}  {words('claim_raised', run=record['run_id'][:8])}"
     lines["again"] = record["again"]
     for key, text in lines.items():
-        yield f"  {key:10} {text}"
+        first, *more = wrapped(text, 100) if key == "rule" else [text]
+        yield f"  {padded(words(f'field_{key}'), 10)} {first}"
+        yield from (f"{'':13}{line}" for line in more)

@@ -13,6 +13,8 @@ from pathlib import Path as File
 from typing import TYPE_CHECKING, Literal
 
 from experiments.claims.registry import Axes, Claim, Curve, Evidence, Point
+from experiments.claims.words import band_in, figure
+from experiments.words import ENGLISH, Words, wrapped
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -62,25 +64,24 @@ class Text:
 Shape = Path | Dot | Text
 
 
-def shapes(claim: Claim, evidence: Evidence, verdict: str) -> list[Shape]:
+def shapes(claim: Claim, evidence: Evidence, verdict: str, words: Words = ENGLISH) -> list[Shape]:
     """The picture: the claim as title, its figure and verdict below, points over theory; else the interval alone."""
-    drawn: list[Shape] = [
-        Text(LEFT - 60, 20 + 16 * i, line, size=14)
-        for i, line in enumerate(textwrap.wrap(f"{claim.id}  {claim.statement}", 92, max_lines=2, placeholder=" ..."))
-    ]
-    figure = f"{evidence.statistic} = {evidence.estimate:.5g}"
-    if not evidence.is_exact:
-        figure += f" [{evidence.ci_low:.4g}, {evidence.ci_high:.4g}]"
-    drawn.append(Text(LEFT - 60, 56, f"{figure}; claimed: {claim.band}; {verdict}", size=12, colour="#4b5563"))
+    title, *more = wrapped(f"{claim.id}  {words.of(vars(claim), 'statement')}", 92)
+    drawn: list[Shape] = [Text(LEFT - 60, 20, title, size=14)]
+    if more:
+        drawn.append(Text(LEFT - 60, 36, more[0] + " ..." * (len(more) > 1), size=14))
+    measured = f"{evidence.statistic} = {figure(vars(evidence), words)}"
+    caption = words("plot_caption", figure=measured, band=band_in(words, claim.rule, claim.band), verdict=verdict)
+    drawn.append(Text(LEFT - 60, 56, caption, size=12, colour="#4b5563"))
     if evidence.axes is None or not (evidence.points or evidence.theory):
-        return drawn + _interval(claim, evidence)
-    return drawn + _chart(evidence, evidence.axes)
+        return drawn + _interval(claim, evidence, words)
+    return drawn + _chart(evidence, evidence.axes, words)
 
 
 # ---- the shapes -----------------------------------------------------------------------------------------------------
 
 
-def _chart(evidence: Evidence, axes: Axes) -> list[Shape]:
+def _chart(evidence: Evidence, axes: Axes, words: Words) -> list[Shape]:
     ends = [end for point in evidence.points for end in (point.low, point.high) if end is not None]
     everything: list[Point | Curve] = [*evidence.points, *evidence.theory]
     xs = [item.x for item in everything]
@@ -108,7 +109,7 @@ def _chart(evidence: Evidence, axes: Axes) -> list[Shape]:
         if len(bar) == 2 and bar[0] and bar[1]:  # both ends
             drawn.append(Path((bar[0], bar[1]), colours[point.series], 1.4))
         drawn.append(Dot(*spot, colours[point.series]))
-    return drawn + _legend(evidence, colours)
+    return drawn + _legend(evidence, colours, words)
 
 
 def frame_of(axes: Axes, ticks_x: Sequence[tuple[float, str]], ticks_y: Sequence[tuple[float, str]]) -> list[Shape]:
@@ -125,19 +126,21 @@ def frame_of(axes: Axes, ticks_x: Sequence[tuple[float, str]], ticks_y: Sequence
     return drawn
 
 
-def _legend(evidence: Evidence, colours: dict[str, str]) -> list[Shape]:
+def _legend(evidence: Evidence, colours: dict[str, str], words: Words) -> list[Shape]:
     measured = list(dict.fromkeys(point.series for point in evidence.points))
     theory = list(dict.fromkeys(item.series for item in evidence.theory))
     drawn: list[Shape] = []
     x, y = WIDTH - RIGHT + 14, TOP + 8
     for name in measured:
-        drawn += [Dot(x + 8, y - 4, colours[name]), *_label(x + 22, y, name or "measured")]
+        drawn += [Dot(x + 8, y - 4, colours[name]), *_label(x + 22, y, words.known(f"plot_{name or 'measured'}", name))]
         y += 18 + 13 * (len(_wrapped(name)) - 1)
+    is_told = False  # that dark dashes are theory
     for name in theory:
         colour = INK if name in measured else colours[name]
-        text = "theory" if not name or name in measured else name
-        if text == "theory" and any(isinstance(shape, Text) and shape.text == "theory" for shape in drawn):
+        text = words("plot_theory") if not name or name in measured else name
+        if text == words("plot_theory") and is_told:
             continue
+        is_told = is_told or text == words("plot_theory")
         drawn += [Path(((x, y - 4), (x + 17, y - 4)), colour, 1.6, True), *_label(x + 22, y, text)]
         y += 18 + 13 * (len(_wrapped(text)) - 1)
     return drawn
@@ -151,7 +154,7 @@ def _label(x: float, y: float, name: str) -> list[Shape]:
     return [Text(x, y + 13 * i, line, size=11) for i, line in enumerate(_wrapped(name))]
 
 
-def _interval(claim: Claim, evidence: Evidence) -> list[Shape]:
+def _interval(claim: Claim, evidence: Evidence, words: Words) -> list[Shape]:
     """The estimate with its interval over the band that the claim allows."""
     low, high = claim.expected - claim.tolerance, claim.expected + claim.tolerance
     values = [low, high, evidence.estimate, evidence.ci_low, evidence.ci_high]
@@ -167,8 +170,9 @@ def _interval(claim: Claim, evidence: Evidence) -> list[Shape]:
     if math.isfinite(evidence.estimate):
         drawn.append(Dot(scale(evidence.estimate), y, COLOURS[0], 5))
     x = WIDTH - RIGHT + 14
-    drawn += [Dot(x + 8, TOP + 4, COLOURS[0]), Text(x + 22, TOP + 8, "measured", size=11)]
-    drawn += [Path(((x, TOP + 22), (x + 17, TOP + 22)), INK, 1.6, True), Text(x + 22, TOP + 26, "claimed", size=11)]
+    drawn += [Dot(x + 8, TOP + 4, COLOURS[0]), Text(x + 22, TOP + 8, words("plot_measured"), size=11)]
+    drawn.append(Path(((x, TOP + 22), (x + 17, TOP + 22)), INK, 1.6, True))
+    drawn.append(Text(x + 22, TOP + 26, words("plot_claimed"), size=11))
     return drawn
 
 

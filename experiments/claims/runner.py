@@ -18,10 +18,13 @@ from experiments.claims.context import Context, design_names
 from experiments.claims.record import Finding, Ledger, Outcome, Settings, claim_document
 from experiments.claims.registry import ARTICLES, PLANTED, Claim, Evidence, chosen, imported
 from experiments.claims.verdict import Decision, decide
+from experiments.claims.words import band_in, figure
 from experiments.errors import ConfigError, unknown
 from experiments.signals import Interrupted, Signals
 from experiments.store.location import Store
 from experiments.store.verdicts import write_catalogue
+from experiments.store.words import why_in
+from experiments.words import ENGLISH, Words, padded
 
 Say = Callable[[str], None]
 Progress = Callable[[int, int, str], None]  # claims done, of how many, the one just done
@@ -46,7 +49,13 @@ class Task:
 
 
 def run(
-    names: Sequence[str], settings: Settings, store: Store, say: Say, progress: Progress | None = None
+    names: Sequence[str],
+    settings: Settings,
+    store: Store,
+    say: Say,
+    progress: Progress | None = None,
+    *,
+    words: Words = ENGLISH,
 ) -> list[Finding]:
     """The findings of the named claims and articles (all where none is named), recorded in the store.
 
@@ -76,7 +85,9 @@ def run(
                 stop = interrupted
             signals.ignore()  # what is measured is judged and written down
             done = [known[task.id] for task in battery if task.id in outcomes]
-            findings += _judged(done, outcomes, ledger, say)
+            for finding in _judged(done, outcomes, ledger):
+                findings.append(finding)
+                say(line(finding, words))
             if stop is not None:
                 raise stop
             signals.heed()
@@ -245,26 +256,26 @@ def _find(place: str, claim_id: str) -> Claim:
 # ---- verdicts -------------------------------------------------------------------------------------------------------
 
 
-def _judged(claims: Sequence[Claim], outcomes: dict[str, Outcome], ledger: Ledger, say: Say) -> list[Finding]:
+def _judged(claims: Sequence[Claim], outcomes: dict[str, Outcome], ledger: Ledger) -> Iterator[Finding]:
     """Every claim of the battery judged with the others, and recorded."""
     measured = [(claim, evidence) for claim in claims if (evidence := outcomes[claim.id].evidence) is not None]
     decisions = dict(zip((claim.id for claim, _ in measured), decide(measured), strict=True))
-    findings = []
     for claim in claims:
         outcome = outcomes[claim.id]
         last = outcome.error.strip().rpartition("\n")[2]
         decision = decisions.get(claim.id) or Decision("undetermined", 1.0, f"the probe raised {last}")
-        findings.append(ledger.write(claim, outcome, decision))
-        say(line(findings[-1]))
-    return findings
+        yield ledger.write(claim, outcome, decision)
 
 
-def line(finding: Finding) -> str:
+def line(finding: Finding, words: Words = ENGLISH) -> str:
     """The finding in one line of text."""
     claim, evidence, decision = finding.claim, finding.outcome.evidence, finding.decision
+    why = why_in(words.language, decision.reason)
     if evidence is None:
-        return f"FAILED        {claim.id:12} {decision.reason}; taolu show {finding.run_id[:8]}"
-    interval = "exact" if evidence.is_exact else f"[{evidence.ci_low:.4g}, {evidence.ci_high:.4g}]"
-    why = f"; {decision.reason}" if decision.reason else ""
-    figure = f"{evidence.statistic} = {evidence.estimate:.5g} {interval}; claimed: {claim.band}"
-    return f"{decision.verdict:13} {claim.id:12} {figure}{why}  {finding.outcome.seconds:.1f} s"
+        told = words("claim_failed", why=why, run=finding.run_id[:8])
+        return f"{padded(words('FAILED'), 13)} {claim.id:12} {told}"
+    measured = f"{evidence.statistic} = {figure(vars(evidence), words)}"
+    told = words("claim_line", figure=measured, band=band_in(words, claim.rule, claim.band))
+    told += words("claim_why", why=why) if why else ""
+    took = words("took_seconds", seconds=finding.outcome.seconds)
+    return f"{padded(words(decision.verdict), 13)} {claim.id:12} {told}  {took}"

@@ -14,6 +14,7 @@ from experiments.cli import (
     launch,
     lexicon,
     mining,
+    move,
     queue,
     runs,
     services,
@@ -21,9 +22,24 @@ from experiments.cli import (
     upkeep,
 )
 from experiments.cli.options import OPTIONS, Verb, take
+from experiments.cli.output import words_of
 from experiments.errors import ConfigError, did_you_mean
 
-TOPICS = (launch, sweeps, continuations, runs, queue, upkeep, claims, mining, lexicon, convert, generate, services)
+TOPICS = (
+    launch,
+    sweeps,
+    continuations,
+    runs,
+    queue,
+    upkeep,
+    move,
+    claims,
+    mining,
+    lexicon,
+    convert,
+    generate,
+    services,
+)
 VERBS: dict[str, Verb] = {name: verb for topic in TOPICS for name, verb in topic.VERBS.items()}
 
 
@@ -75,6 +91,8 @@ def _dispatch(words: list[str]) -> int:
     if found.get("help") and not (name == "run" and rest):
         print(_verb_help(name, verb))
         return 0
+    if "lang" in found:  # a mistake in it is told before any work
+        words_of(found)
     return verb.run(rest, found)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.cli.options import STORE, Options, Tasks, Verb, run_task
-from experiments.cli.output import print_json, say_of, tell
+from experiments.cli.output import print_json, say_of, tell, words_of
 from experiments.cli.values import none, one, store_of, whole
 from experiments.errors import ConfigError
 
@@ -23,7 +23,7 @@ def _listed(words: list[str], options: Options) -> int:
     from experiments.claims.listing import overview, standing
 
     now = standing(store_of(options), options.get("import", ()))
-    return tell(options, {"questions": now.questions(), "claims": now.rows()}, overview(now))
+    return tell(options, {"questions": now.questions(), "claims": now.rows()}, overview(now, words_of(options)))
 
 
 def _show(words: list[str], options: Options) -> int:
@@ -31,24 +31,24 @@ def _show(words: list[str], options: Options) -> int:
 
     store = store_of(options)
     record = shown(standing(store, options.get("import", ())), store, one(words, "claim, as in 5655-S1"))
-    return tell(options, record, shown_lines(record))
+    return tell(options, record, shown_lines(record, words_of(options)))
 
 
 def _run(words: list[str], options: Options) -> int:
     from experiments.claims.runner import run
+    from experiments.claims.words import counted
 
-    say = say_of(options)
+    say, lang = say_of(options), words_of(options)
 
     def progress(done: int, total: int, claim: str) -> None:
         if sys.stderr.isatty():
             print(f"\r{done}/{total} measured, {claim:24}", end="\r", file=sys.stderr, flush=True)
 
-    findings = run(words, _settings(options), store_of(options), say, progress)
-    counts = [f"{sum(each.decision.verdict == word for each in findings)} {word}" for word in ("holds", "fails")]
-    counts.append(f"{sum(each.decision.verdict == 'undetermined' for each in findings)} undetermined")
+    findings = run(words, _settings(options), store_of(options), say, progress, words=lang)
+    counts = counted(lang, [each.decision.verdict for each in findings])
     failed = sum(bool(each.outcome.error) for each in findings)
     seconds = sum(each.outcome.seconds for each in findings)
-    say(f"{len(findings)} claims: {', '.join(counts)}; {failed} probes raised; {seconds:.1f} CPU-s")
+    say(lang("claims_ran", n=len(findings), counts=counts, failed=failed, seconds=seconds))
     if options.get("json"):
         print_json({"claims": [finding.row() for finding in findings]})
     return 1 if failed else 0
@@ -79,25 +79,32 @@ def _report(words: list[str], options: Options) -> int:
 
     store = store_of(options)
     now = standing(store, options.get("import", ()))
-    page, text = write_report(now, store, Path(options.get("output", ".")).expanduser())
-    return tell(options, {"html": str(page), "markdown": str(text)}, [f"written: {page} and {text}"])
+    lang = words_of(options)
+    page, text = write_report(now, store, Path(options.get("output", ".")).expanduser(), lang)
+    told = lang("report_written", page=page, text=text)
+    return tell(options, {"html": str(page), "markdown": str(text)}, [told])
 
 
 def _check(words: list[str], options: Options) -> int:
     from experiments.claims.listing import standing
     from experiments.claims.lock import changes, read_lock, update
     from experiments.claims.registry import chosen
+    from experiments.claims.words import verdict_in
 
+    lang = words_of(options)
     now = standing(store_of(options))
     ids = [claim.id for claim in chosen(words, now.claims)]
     if options.get("update"):
-        print(f"{update(ids, now.runs)} verdicts written to claims.lock")
+        print(lang("lock_written", n=update(ids, now.runs)))
         return 0
     locked = read_lock()
     found = changes([*ids, *(claim for claim in locked if not words and claim not in ids)], locked, now.runs)
-    lines = [f"{change.claim:12} {change.locked} -> {change.found}  {change.run_id[:8]}" for change in found]
-    hint = "; taolu claims run measures anew" if found else ""
-    lines.append(f"{len(ids) - len(found)} of {len(ids)} claims as in claims.lock{hint}")
+    lines = [
+        f"{change.claim:12} {verdict_in(lang, change.locked)} -> {verdict_in(lang, change.found)}  {change.run_id[:8]}"
+        for change in found
+    ]
+    hint = lang("lock_hint") if found else ""
+    lines.append(lang("lock_as", n=len(ids) - len(found), total=len(ids), hint=hint))
     tell(options, [vars(change) for change in found], lines)
     return 1 if found else 0
 
@@ -114,7 +121,7 @@ VERBS: dict[str, Verb] = {
         "claims [show ID | run|check [ID|ARTICLE ...] | report]",
         "the articles' statements and their verdicts; run measures them, report writes a page, check compares",
         _claims,
-        (*STORE, "effort", "seed", "workers", "set", "import", "output", "update", "json"),
+        (*STORE, "effort", "seed", "workers", "set", "import", "output", "update", "lang", "json"),
         example="claims run 5655 --workers 2",
     ),
 }

@@ -21,6 +21,7 @@ OPTIONS: dict[str, tuple[str, str]] = {
     "note": ("TEXT", "Markdown shown beside the run"),
     "notify": ("URL *", "tell this apprise URL how runs end, die or turn non-finite; not kept: resume needs it again"),
     "json": ("", "one JSON object on the last line of standard output, all else on standard error"),
+    "lang": ("en|zh", "language of tables, sentences and reports; default the locale's; errors are English"),
     "print_config": ("", "print the resolved config, which can be saved and run, and stop"),
     "schema": ("", "every option of every experiment, as JSON"),
     "limit": ("N", "rows shown; default 20"),
@@ -56,6 +57,7 @@ OPTIONS: dict[str, tuple[str, str]] = {
     "set": ("KEY=VALUE *", "another value of a claim's design; its evidence is then marked custom"),
     "import": ("FILE.py *", "claims of your own: the file's tuple CLAIMS"),
     "output": ("DIR|FILE", "where the report goes: a folder or FILE.html; default here"),
+    "all": ("", "every run that is not deleted, and every study"),
     "out": ("FILE|DIR", "the file or new folder that is written, in a folder that is there"),
     "config": ("FILE", "GPT2_ML's config.json"),
     "vocab": ("FILE", "GPT2_ML's vocab.txt; without it the folder has no tokenizer"),
@@ -227,7 +229,7 @@ def run_task(verb: str, tasks: Tasks, words: list[str], options: Options, defaul
         raise unknown("task", task, filter(None, tasks), (*tasks, verb))
     function, allowed = tasks[task]
     for name in options:
-        if name not in (*STORE, "json", *allowed):
+        if name not in (*STORE, "lang", "json", *allowed):
             takers = [f"{verb} {other}".strip() for other, (_, own) in tasks.items() if name in own]
             raise ConfigError(f"--{name}: belongs to {', '.join(takers)}, not to {f'{verb} {task}'.strip()}")
     return function(rest, options)

@@ -12,12 +12,20 @@ from experiments.cli.options import Options
 if TYPE_CHECKING:
     from experiments.run import Result
     from experiments.store.read import RunRecord
+    from experiments.words import Words
 
 
 def say_of(options: Options) -> Callable[[str], None]:
     """Prints a line at once; on standard error where standard output is JSON's."""
     stream = sys.stderr if options.get("json") else sys.stdout
     return lambda line: print(line, file=stream, flush=True)
+
+
+def words_of(options: Options) -> Words:
+    """The words of --lang, else of the locale."""
+    from experiments.words import words_in
+
+    return words_in(options.get("lang"))
 
 
 def print_json(value: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments.cli.options import LABEL, STORE, Options, Verb
 from experiments.cli.output import ended, say_of, tell
@@ -18,6 +18,8 @@ def _sweep(words: list[str], options: Options) -> int:
         from experiments.design import sweep_names
 
         raise ConfigError(f"name the sweep first: taolu sweep {'|'.join(sweep_names())}|FILE.yaml|EXPERIMENT")
+    if words[0] == "worker":
+        return _sweep_joined(words[1:], options)
     if options.get("show"):
         return _sweep_shown(words, options)
     from experiments.design import read_design
@@ -31,7 +33,7 @@ def _sweep(words: list[str], options: Options) -> int:
     from experiments.run import Label
 
     conduct = Conduct(
-        workers=whole(options, "workers", 1, 1),
+        **_hands(options, least=0),
         timeout=seconds(options, "timeout"),
         trial_timeout=seconds(options, "trial_timeout"),
         resume=bool(options.get("resume")),
@@ -39,6 +41,34 @@ def _sweep(words: list[str], options: Options) -> int:
     label = Label(None, tags_of(options), options.get("note"), kind="sweep")
     result = sweep(design, conduct, store=store_of(options), label=label, say=say_of(options))
     return ended(result.run, options, **result.summary())
+
+
+def _sweep_joined(words: list[str], options: Options) -> int:
+    for name in options:
+        if name not in JOINED:
+            raise ConfigError(
+                f"--{name}: belongs to the sweep that began the study; a worker takes {', '.join(JOINED)}"
+            )
+    study = one(words, "study")
+    from experiments.conduct import Conduct, join
+
+    conduct = Conduct(
+        **_hands(options, least=1),
+        timeout=seconds(options, "timeout"),
+        trial_timeout=seconds(options, "trial_timeout"),
+    )
+    result = join(study, conduct, store=store_of(options), say=say_of(options))
+    return ended(result.run, options, **result.summary())
+
+
+def _hands(options: Options, least: int) -> dict[str, Any]:
+    """Workers and their GPUs: one each of --devices, else --workers."""
+    if "devices" not in options:
+        return {"workers": whole(options, "workers", 1, least)}
+    from experiments.worker import places
+
+    where = places(options["devices"], whole(options, "workers", 1, 1) if "workers" in options else None)
+    return {"workers": len(where), "devices": tuple(place.device or "" for place in where)}
 
 
 def _sweep_shown(words: list[str], options: Options) -> int:
@@ -56,10 +86,11 @@ def _sweep_planned(design: Design, options: Options) -> int:
     return tell(options, plan, [*plan["points"], plan["sentence"]])
 
 
+JOINED = (*STORE, "workers", "devices", "timeout", "trial_timeout", "json")  # options of a worker
 VERBS: dict[str, Verb] = {
     "sweep": Verb(
-        "sweep NAME|FILE.yaml|EXPERIMENT [--grid KEY=V,V ...] [--KEY VALUE ...]",
-        "many runs of one experiment, varied as a sweep file or --grid says",
+        "sweep NAME|FILE.yaml|EXPERIMENT [--grid KEY=V,V ...] [--KEY VALUE ...] | sweep worker STUDY",
+        "many runs of one experiment, varied as a sweep file or --grid says; worker joins a study, from any machine",
         _sweep,
         (
             *STORE,
@@ -70,6 +101,7 @@ VERBS: dict[str, Verb] = {
             "pruner",
             "n_trials",
             "workers",
+            "devices",
             "timeout",
             "trial_timeout",
             "resume",

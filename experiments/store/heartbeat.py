@@ -25,8 +25,11 @@ def owner() -> dict[str, Any]:
 
 
 def rank() -> int:
-    """Of this process among those that train together, as torchrun, Lightning and SLURM tell it."""
-    return next((int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ), 0)
+    """Of this process among those that train together, as torchrun and Lightning tell it.
+
+    SLURM's number is set as RANK where its tasks are found to train together; those of a sweep do not.
+    """
+    return next((int(os.environ[name]) for name in ("RANK", "LOCAL_RANK") if name in os.environ), 0)
 
 
 def heartbeat(step: int, total_steps: int | None) -> str:

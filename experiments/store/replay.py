@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from experiments.store.heartbeat import TAG, is_dead, is_stale
 from experiments.store.location import Store
 from experiments.store.read import runs_table
 from experiments.store.spool import Chunk, orphans, read, spool_folder
+from experiments.store.studies import read_study
 
 if TYPE_CHECKING:
     from experiments.store.write import RunWriter
@@ -46,6 +48,16 @@ def replay(store: Store) -> int:
                 raise ConfigError(f"spool {path}: not delivered ({error}); it is kept, try again later") from error
             path.unlink()
     return delivered
+
+
+def replay_own(store: Store) -> None:
+    """Delivers what ended runs of this very process could not, the database being away; their spools are removed."""
+    from experiments.store.write import RunWriter, open_store
+
+    for path in spool_folder(store).glob(f"*.{os.getpid()}.jsonl"):
+        run_id = path.name.partition(".")[0]
+        _deliver(RunWriter(store, run_id, open_store(store)), path)
+        path.unlink()
 
 
 def _deliver(writer: RunWriter, path: Path) -> int:
@@ -92,7 +104,10 @@ class Dead:
 
 
 def reap(store: Store) -> list[Dead]:
-    """The RUNNING runs nobody runs: those of this host are marked FAILED, others told."""
+    """The RUNNING runs nobody runs: those of this host are marked FAILED, others told.
+
+    A sweep runs as long as a worker of any machine holds one of its trials.
+    """
     table = runs_table(store)
     if not len(table) or not (running := table[table["status"] == "RUNNING"]).size:
         return []
@@ -104,13 +119,21 @@ def reap(store: Store) -> list[Dead]:
         if not isinstance(text, str):  # not one of ours
             continue
         beat = json.loads(text)
+        if not (is_dead(beat) or is_stale(beat)) or _has_workers(store, run):
+            continue
         reaped = is_dead(beat)
         if reaped:
             RunWriter(store, run["run_id"], open_store(store)).finish("FAILED")
-        if reaped or is_stale(beat):
-            told = run.get(f"tags.{NOTIFIED}")
-            found.append(Dead(run["run_id"], run["name"], reaped, beat, told if isinstance(told, str) else ""))
+        told = run.get(f"tags.{NOTIFIED}")
+        found.append(Dead(run["run_id"], run["name"], reaped, beat, told if isinstance(told, str) else ""))
     return found
+
+
+def _has_workers(store: Store, run: Mapping[Hashable, Any]) -> bool:
+    if run.get("tags.taolu.kind") != "sweep":
+        return False
+    study = read_study(store, str(run.get("tags.taolu.study")))
+    return study is not None and bool(study.at_work)
 
 
 def record_told(store: Store, dead: Iterable[Dead]) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import ConfigError, unknown
+from experiments.store.heartbeat import is_dead
 from experiments.store.location import Store, redact
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 DATABASE = "optuna.db"
-ATTRIBUTE = "taolu"  # of a study: {"design": as its sweep file, "run_id": of the sweep's run}
+ATTRIBUTE = "taolu"  # of a study: {"design": as its sweep file, "run_id": of the sweep's run, and what a worker needs}
 WAITING_SECONDS = 60  # for another process's lock on the database
+BEAT_SECONDS, LEASE_SECONDS = 10, 60  # a worker renews its lease on a trial so often, and loses it after such a silence
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class StudyRecord:
         run_id: of the sweep's run; empty for a study of somebody else's.
         directions: min or max, one an objective.
         trials: every attempt, in order.
+        silent: numbers of running trials whose lease is over.
+        more: what else a worker needs: trial_timeout, and files by the path the design names.
     """
 
     name: str
@@ -79,6 +83,13 @@ class StudyRecord:
     run_id: str
     directions: tuple[str, ...]
     trials: tuple[TrialRecord, ...]
+    silent: frozenset[int] = frozenset()
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def at_work(self) -> list[TrialRecord]:
+        """Trials that somebody works on, as far as can be known."""
+        return [each for each in self.trials if each.state == "RUNNING" and not is_lost(each, self.silent)]
 
 
 def study_url(store: Store) -> str:
@@ -107,13 +118,39 @@ def read_study(store: Store, name: str) -> StudyRecord | None:
         return None
     found = next(study for study in storage.get_all_studies() if study.study_name == name)
     own = found.user_attrs.get(ATTRIBUTE, {})
+    trials = storage.get_all_trials(found._study_id, deepcopy=False)
     return StudyRecord(
         name=name,
         design=own.get("design", {}),
         run_id=own.get("run_id", ""),
         directions=tuple("max" if direction.name == "MAXIMIZE" else "min" for direction in found.directions),
-        trials=records(storage.get_all_trials(found._study_id, deepcopy=False)),
+        trials=records(trials),
+        silent=silent_numbers(storage, found._study_id, trials),
+        more={key: value for key, value in own.items() if key not in ("design", "run_id")},
     )
+
+
+def silent_numbers(storage: RDBStorage, study_id: int, trials: Iterable[FrozenTrial]) -> frozenset[int]:
+    """Numbers of the running trials whose lease is over, by the clock of the database, which all workers share."""
+    running = {trial._trial_id: trial.number for trial in trials if trial.state.name == "RUNNING"}
+    if not running:
+        return frozenset()
+    return frozenset(running[key] for key in storage._get_stale_trial_ids(study_id) if key in running)
+
+
+def is_lost(trial: TrialRecord, silent: frozenset[int] | set[int]) -> bool:
+    """Whether nobody works on a running trial: its taker died half-way, its process is gone, or its lease is over.
+
+    Args:
+        trial: that runs.
+        silent: numbers of trials whose lease is over.
+    """
+    return not trial.owner or is_dead(trial.owner) or trial.number in silent
+
+
+def leases() -> dict[str, int]:
+    """What makes Optuna's storage keep leases."""
+    return {"heartbeat_interval": BEAT_SECONDS, "grace_period": LEASE_SECONDS}
 
 
 def find_study(store: Store, name: str) -> StudyRecord:
@@ -237,7 +274,9 @@ def _open(store: Store) -> RDBStorage | None:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        return optuna.storages.RDBStorage(study_url(store), skip_table_creation=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return optuna.storages.RDBStorage(study_url(store), skip_table_creation=True, **leases())  # type: ignore[arg-type]
     except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, ImportError) as error:
         cause = error.__cause__ or error  # Optuna's own words hide the database's
         if "does not exist" in str(cause):  # PostgreSQL: nobody has swept yet

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from lightning_modules.data.baselines import witten_bell_bits_per_byte, xz_bits_per_byte
-from lightning_modules.data.loader import Epoch, EpochLoader, TensorLoader, check_batch_size
-from lightning_modules.data.sampling import Sampling, checked_sampling
+from lightning_modules.data.loader import Epoch, EpochLoader, TensorLoader, check_batch_size, whole_batches
+from lightning_modules.data.sampling import Sampling, checked_sampling, process
 from lightning_modules.data.text_blocks import BestFit, Blocks, OneDocument, Sequential, batch_of
 from lightning_modules.data.text_corpus import Part, open_corpus, parts_of
 from lightning_modules.data.text_sources import HUB, DocumentUnit, Piece, Reading, TextSource, open_source
@@ -101,6 +101,15 @@ class TextSet(pl.LightningDataModule):
         """Batches of every validation block once, in the order of the text."""
         order = TensorLoader((torch.arange(self.n_val),), self.batch_size, sampling=None)
         return TextLoader(self._validation, self._val_blocks, self.block_size, order)
+
+    def batches_in_epoch(self, epoch: int, n_processes: int | None = None) -> int:
+        """Training batches of an epoch, of every epoch alike, on each process; ValueError where there is none.
+
+        Args:
+            epoch: From 0.
+            n_processes: That share the blocks; None = as many as there are now.
+        """
+        return whole_batches(self.n_train, self.batch_size, n_processes or process()[1])
 
     def baselines(self) -> dict[str, float]:
         """Bits per byte of the validation text under n-grams and under xz, by metric; seconds a megabyte.

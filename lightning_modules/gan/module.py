@@ -12,7 +12,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.data.sampling import draw, noise, row_noise
+from lightning_modules.data.gathering import gathered
+from lightning_modules.data.sampling import draw, noise, process, row_noise
 from lightning_modules.gan.average import Average
 from lightning_modules.gan.drawing import draw_points
 from lightning_modules.gan.losses import LossName, critic_loss, generator_loss
@@ -206,13 +207,14 @@ class GAN(pl.LightningModule):
             "val/critic_gap": real.mean() - fake.mean(),
         }
         self.log_dict(quantities, on_step=False, on_epoch=True, batch_size=len(x), sync_dist=True)
-        if sum(len(seen) for seen, _ in self._measured) < N_MEASURED:
+        if sum(len(seen) for seen, _ in self._measured) * process()[1] < N_MEASURED:
             self._measured.append((x, labels))
 
     def on_validation_epoch_end(self) -> None:
         """Logs both bounds of the critic, and how samples compare with real ones; tells a run that learns no more."""
-        real = torch.cat([x for x, _ in self._measured])[:N_MEASURED]
-        labels = torch.cat([y for _, y in self._measured if y is not None])[:N_MEASURED] if self.n_classes else None
+        real = torch.cat(gathered([x for x, _ in self._measured]))[:N_MEASURED]
+        told = [y for _, y in self._measured if y is not None]
+        labels = torch.cat(gathered(told))[:N_MEASURED] if self.n_classes else None
         self._measured = []
         self._shown = real
         z = torch.randn(len(real), self.latent_dim, generator=draw(self.seed, "gan/measured")).to(real)

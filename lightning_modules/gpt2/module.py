@@ -40,7 +40,7 @@ class GPT2(pl.LightningModule):
     """A causal language model over the tokens of the data: GPT-2, or GPT2_ML of kexue.fm/archives/7292.
 
     The training loss is the mean over the tokens of a whole step, whatever the lengths of its micro-batches and on how
-    many processes they lie; `train/loss` is the mean of the micro-batches' means. Weight decay spares biases and norms.
+    many processes they lie; so is `train/loss`, and `train/tokens` counts them. Weight decay spares biases and norms.
 
     Args:
         architecture: gpt2 = norms before attention and network (Radford et al. 2019); gpt2_ml = norms after them, as
@@ -71,6 +71,8 @@ class GPT2(pl.LightningModule):
     """
 
     objective = ("val/loss", "min")
+    may_be_sharded = True  # fsdp may cut its weights into parts
+    weighted_by = "tokens"  # the term of a step that its other terms are means over
 
     def __init__(
         self,

@@ -96,6 +96,26 @@ def _may_fuse(kind: type[Any], parameters: list[Any], settings: Mapping[str, Any
     )
 
 
+def needs_whole_tensors(name: str, settings: Mapping[str, Any]) -> str | None:
+    """The setting because of which the optimizer cannot work on parts of tensors; None where it can.
+
+    Args:
+        name: as `build` takes it.
+        settings: of the optimizer.
+
+    >>> needs_whole_tensors("rmsprop", {"scale": "scalar"}), needs_whole_tensors("rmsprop", {})
+    ('optimizer.scale = scalar', None)
+    """
+    import torch
+
+    built = build(name, [torch.nn.Parameter(torch.zeros(2, 2))], **settings)
+    if getattr(built, "whole_tensors", False):
+        return f"optimizer.class = {name}"
+    chosen = built.param_groups[0]
+    wanting = getattr(built, "whole_settings", {})
+    return next((f"optimizer.{key} = {value}" for key, value in wanting.items() if chosen.get(key) == value), None)
+
+
 def configure(
     parameters: Iterable[Tensor], optimizer: Mapping[str, Any] | None, schedule: Mapping[str, Any] | None
 ) -> Any:

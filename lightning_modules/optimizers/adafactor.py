@@ -74,6 +74,7 @@ class Adafactor(SteppingOptimizer):
     384
     """
 
+    whole_tensors = True
     limits: ClassVar[Mapping[str, Limit]] = {
         "beta2_decay": DECAY,
         "beta1": SHARE._replace(optional=True),

@@ -68,6 +68,7 @@ class Nesterov(SteppingOptimizer):
     """
 
     buffers = ("v",)
+    whole_settings: ClassVar[Mapping[str, Any]] = {**SteppingOptimizer.whole_settings, "form": "implicit"}
     limits: ClassVar[Mapping[str, Limit]] = {
         "beta": SHARE,
         "form": one_of(*SHIFTS),

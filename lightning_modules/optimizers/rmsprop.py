@@ -57,6 +57,7 @@ class RMSprop(SteppingOptimizer):
     """
 
     buffers = ("G",)
+    whole_settings: ClassVar[Mapping[str, Any]] = {**SteppingOptimizer.whole_settings, "scale": "scalar"}
     limits: ClassVar[Mapping[str, Limit]] = {
         "beta": SHARE,
         "epsilon": NOT_NEGATIVE,

@@ -77,6 +77,8 @@ class SteppingOptimizer(Optimizer):
     """Allowed values of the subclass's settings, checked for every group."""
     whole_tensors: ClassVar[bool] = False
     """True if the equation needs uncut tensors (norms, rows and columns)."""
+    whole_settings: ClassVar[Mapping[str, Any]] = {"skip_nonfinite": True}
+    """Values of settings with which it needs them: a process that held a part of each would come to its own result."""
     counts_steps: ClassVar[bool] = False
     """True if the equation needs the number of updates, from 1: `group["step"]` in `update`."""
 

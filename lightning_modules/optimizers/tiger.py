@@ -58,6 +58,7 @@ class Tiger(SteppingOptimizer):
     """
 
     buffers = ("m",)
+    whole_settings: ClassVar[Mapping[str, Any]] = {**SteppingOptimizer.whole_settings, "scale_parameter": True}
     limits: ClassVar[Mapping[str, Limit]] = {"beta": SHARE, "accumulation": N_MICRO_BATCHES}
 
     def __init__(

@@ -5,12 +5,15 @@ Shapes: B images of C channels, H x W pixels; D latent dimensions; (n, m) a grid
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_modules.data.gathering import gathered
+from lightning_modules.data.sampling import process
 from lightning_modules.grids import enlarge, tile
 from lightning_modules.vae.drawing import beside_reconstructions, manifold, scatter, ways
 
@@ -41,8 +44,17 @@ class Gallery:
         parts = [batch] if isinstance(batch, Tensor) else list(batch)
         if is_first:
             self.kept = [part[:N_KEPT].clone() for part in parts[:2]]  # a slice would keep the whole batch
-        if mean is not None and sum(len(codes) for codes, _ in self.codes) < N_CODES:
+        if mean is not None and sum(len(codes) for codes, _ in self.codes) * process()[1] < N_CODES:
             self.codes.append((mean, parts[1] if len(parts) > 1 and _are_classes(parts[1]) else None))
+
+    def gather(self) -> None:
+        """Puts together what the processes took; all of them must call it."""
+        if process()[1] == 1:
+            return
+        self.kept = [torch.cat(gathered([part]))[:N_KEPT] for part in self.kept]
+        codes, labels = gathered([codes for codes, _ in self.codes]), [y for _, y in self.codes if y is not None]
+        together = gathered(labels) if len(labels) == len(self.codes) else []
+        self.codes = list(zip_longest(codes, together))
 
     def forget_codes(self) -> None:
         """Lets the next validation begin."""

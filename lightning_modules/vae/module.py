@@ -261,6 +261,7 @@ class VAE(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Logs the number of active units, which only the whole set shows."""
+        self._gallery.gather()
         if self.has_encoder:
             moments = self.trainer.strategy.reduce(self._moments, reduce_op="sum")
             self.log("val/active_units", active_units(moments), sync_dist=True)

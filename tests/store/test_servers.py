@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -30,50 +26,17 @@ from experiments.store.studies import find_study, study_url
 from experiments.store.write import RunWriter, open_store
 from tests.conftest import Writer
 from tests.logging_script import write_points
+from tests.postgres import PASSWORD, free_port, served
 from tests.processes import fork, start
 
 pytestmark = pytest.mark.xdist_group("processes")
-PASSWORD = secrets.token_hex(8)
-BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin")) + [Path(p) for p in os.environ["PATH"].split(":")]
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[str]:
     """URL of an empty database on a PostgreSQL server of our own."""
-    binaries = next((folder for folder in BINARIES if (folder / "postgres").exists()), None)
-    if binaries is None:
-        pytest.skip("no PostgreSQL server on this machine: apt-get install postgresql")
-    psycopg = pytest.importorskip("psycopg", reason="no driver: pip install 'taolu[postgres]'")
-    root = os.geteuid() == 0
-    user = {"user": "postgres"} if root else {}  # the server refuses to run as root
-    folder = Path(tempfile.mkdtemp(prefix="taolu-postgres-"))
-    if root:
-        shutil.chown(folder, "postgres")
-    port, quiet = free_port(), {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    data = [str(binaries / "initdb"), "-D", str(folder / "data"), "-A", "trust", "-U", "taolu", "-E", "UTF8"]
-    subprocess.run(data, check=True, cwd=folder, **quiet, **user)  # type: ignore[call-overload]
-    command = [str(binaries / "postgres"), "-D", str(folder / "data"), "-p", str(port), "-k", str(folder)]
-    options = ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
-    server = subprocess.Popen([*command, *options], cwd=folder, **quiet, **user)  # type: ignore[call-overload]
-    try:
-        for _ in range(200):
-            try:
-                with psycopg.connect(f"postgresql://taolu@127.0.0.1:{port}/postgres", autocommit=True) as connection:
-                    connection.execute("CREATE DATABASE runs")
-                break
-            except psycopg.OperationalError:
-                time.sleep(0.1)
-        yield f"postgresql://taolu:{PASSWORD}@127.0.0.1:{port}/runs"
-    finally:
-        server.send_signal(signal.SIGINT)  # ends open connections; SIGTERM waits for them
-        server.wait(30)
-        shutil.rmtree(folder, ignore_errors=True)
+    with served() as server:
+        yield server.url
 
 
 @pytest.fixture(scope="module")

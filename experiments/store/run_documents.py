@@ -1,0 +1,384 @@
+"""A run as a plain document, read from one store and written into another under the same id.
+
+Writing is SQL on MLflow's tables, for its API gives every run an id of its own; whatever is there already stays as it is.
+The documents hold no numbers that mean something in one database only: ids of experiments and data sets, paths.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from experiments.errors import ConfigError
+from experiments.store.location import Store, redact
+from experiments.store.tables import _client, _connection, _is_server
+from experiments.store.write import _experiment_id, open_store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from sqlalchemy import Connection
+
+Document = dict[str, Any]
+ROWS = 10_000  # metrics a statement
+NAN = "NaN"  # stands for a value that is none; MLflow keeps infinity as the largest number
+_HERE = ("experiment_id", "artifact_uri", "artifact_location", "dataset_uuid")  # columns with a meaning in one database
+_UNKNOWN = {"source_type": "UNKNOWN", "source_name": "", "entry_point_name": "", "source_version": ""}  # as MLflow sets
+
+
+class Value(NamedTuple):
+    """One logged value, in the order of a line of metrics.jsonl; the time in milliseconds since 1970."""
+
+    key: str
+    step: int
+    value: float | str
+    timestamp: int
+
+
+class Reader(Protocol):
+    """Reads runs of one store."""
+
+    def document(self, run_id: str) -> Document:
+        """All that the database says of the run but for the values of its metrics before the last."""
+        ...
+
+    def values(self, run_id: str) -> Iterable[Value]:
+        """Every logged value of the run, in the order of insertion."""
+        ...
+
+
+@contextmanager
+def reader(store: Store) -> Iterator[Reader]:
+    """Reads runs of a store that exists.
+
+    Raises ConfigError where it cannot be read.
+    """
+    if _is_server(store):
+        with _client(store) as client:
+            yield _ClientReader(client)
+        return
+    with _connection(store) as connection:
+        if connection is None:
+            raise ConfigError(f"store {store.label} holds no run yet; start one: taolu run vae")
+        yield _SqlReader(connection)
+
+
+class _SqlReader:
+    def __init__(self, connection: Connection) -> None:
+        from sqlalchemy import inspect
+
+        self._connection = connection
+        self._tables = set(inspect(connection).get_table_names())
+        self._order = "rowid" if connection.dialect.name == "sqlite" else "ctid"
+
+    def document(self, run_id: str) -> Document:
+        [run] = self._rows("runs", "run_uuid = :id", id=run_id)
+        [experiment] = self._rows("experiments", "experiment_id = :id", id=run["experiment_id"])
+        return {
+            "experiment": experiment["name"],
+            "run": _portable(run),
+            "params": self._pairs("params", run_id),
+            "tags": self._pairs("tags", run_id),
+            "last": {
+                row["key"]: list(_value(row["key"], row["step"], row["value"], row["is_nan"], row["timestamp"])[1:])
+                for row in self._rows("latest_metrics", "run_uuid = :id", id=run_id)
+            },
+            "datasets": _sorted(self._dataset(row) for row in self._inputs("destination", "RUN", run_id)),
+            "links": _sorted(map(_link, self._inputs("source", "RUN_%", run_id))),
+            "models": self._models(run_id),
+            "model_metrics": self._models_metrics(run_id),
+        }
+
+    def values(self, run_id: str) -> Iterator[Value]:
+        from sqlalchemy import text
+
+        sql = f"SELECT key, step, value, is_nan, timestamp FROM metrics WHERE run_uuid = :id ORDER BY {self._order}"
+        statement = text(sql).execution_options(stream_results=True)
+        for row in self._connection.execute(statement, {"id": run_id}):
+            yield _value(*row)
+
+    def _rows(self, table: str, where: str, **values: Any) -> list[dict[str, Any]]:
+        """The rows with all their columns; none of a table that an older schema lacks."""
+        from sqlalchemy import text
+
+        if table not in self._tables:
+            return []
+        result = self._connection.execute(text(f"SELECT * FROM {table} WHERE {where}"), values)
+        return [dict(row) for row in result.mappings()]
+
+    def _pairs(self, table: str, run_id: str) -> dict[str, str]:
+        return dict(sorted((row["key"], row["value"]) for row in self._rows(table, "run_uuid = :id", id=run_id)))
+
+    def _inputs(self, end: str, kind: str, run_id: str) -> list[dict[str, Any]]:
+        return self._rows("inputs", f"{end}_type LIKE :kind AND {end}_id = :id", kind=kind, id=run_id)
+
+    def _dataset(self, row: Mapping[str, Any]) -> Document:
+        [dataset] = self._rows("datasets", "dataset_uuid = :id", id=row["source_id"])
+        tags = self._rows("input_tags", "input_uuid = :id", id=row["input_uuid"])
+        pairs = sorted((tag["name"], tag["value"]) for tag in tags)
+        return {"dataset": _portable(dataset), "step": row.get("step", 0), "tags": dict(pairs)}
+
+    def _models(self, run_id: str) -> list[Document]:
+        found = []
+        for row in self._rows("logged_models", "source_run_id = :id", id=run_id):
+            sides = {
+                table: _sorted(map(_portable, self._rows(table, "model_id = :id", id=row["model_id"])))
+                for table in ("logged_model_params", "logged_model_tags")
+            }
+            found.append({"logged_models": [_portable(row)], **sides})
+        return _sorted(found)
+
+    def _models_metrics(self, run_id: str) -> list[Document]:
+        return _sorted(map(_portable, self._rows("logged_model_metrics", "run_id = :id", id=run_id)))
+
+
+class _ClientReader:
+    """The same through MLflow's client: for a tracking server, whose tables cannot be reached."""
+
+    def __init__(self, client: MlflowClient) -> None:
+        self._client = client
+
+    def document(self, run_id: str) -> Document:
+        run = self._client.get_run(run_id)
+        if run.outputs and run.outputs.model_outputs:
+            raise ConfigError(f"run {run_id[:8]}: its logged models can be exported only where the database is")
+        info = run.info
+        about = {"run_uuid": run_id, "name": info.run_name, "user_id": info.user_id, "status": info.status}
+        times = {"start_time": info.start_time, "end_time": info.end_time}
+        return {
+            "experiment": self._client.get_experiment(info.experiment_id).name,
+            "run": {**about, **times, "lifecycle_stage": info.lifecycle_stage, "deleted_time": None, **_UNKNOWN},
+            "params": dict(sorted(run.data.params.items())),
+            "tags": dict(sorted(run.data.tags.items())),
+            "last": {
+                each.key: list(_value(each.key, each.step, each.value, each.value != each.value, each.timestamp)[1:])
+                for each in run.data._metric_objs
+            },
+            "datasets": _sorted(self._datasets(run)),
+            "links": [],
+            "models": [],
+            "model_metrics": [],
+        }
+
+    def values(self, run_id: str) -> Iterator[Value]:
+        for key in self._client.get_run(run_id).data.metrics:
+            for each in self._client.get_metric_history(run_id, key):
+                yield _value(key, each.step, each.value, each.value != each.value, each.timestamp)
+
+    def _datasets(self, run: Run) -> Iterator[Document]:
+        for each in run.inputs.dataset_inputs if run.inputs else ():
+            source = each.dataset
+            dataset = {"name": source.name, "digest": source.digest, "dataset_source_type": source.source_type}
+            dataset |= {"dataset_source": source.source, "dataset_schema": source.schema or None}
+            tags = dict(sorted((tag.key, tag.value) for tag in each.tags))
+            yield {"dataset": {**dataset, "dataset_profile": source.profile or None}, "step": 0, "tags": tags}
+
+
+def _value(key: str, step: int, value: float, is_nan: Any, timestamp: int) -> Value:
+    return Value(key, step, NAN if is_nan else value, timestamp)
+
+
+def _portable(row: Mapping[str, Any]) -> Document:
+    return {key: value for key, value in row.items() if key not in _HERE}
+
+
+def _link(row: Mapping[str, Any]) -> Document:
+    """A model that the run made or used."""
+    return {key: row[key] for key in ("source_type", "destination_type", "destination_id", "step")}
+
+
+def _sorted(documents: Iterable[Document]) -> list[Document]:
+    return sorted(documents, key=repr)
+
+
+# ---- what differs ---------------------------------------------------------------------------------------------------
+
+
+def fingerprint(values: Iterable[Value]) -> dict[str, tuple[int, int]]:
+    """Of each metric how many values it has, and a sum that two sets of values share only if they are equal.
+
+    In whatever order: PostgreSQL puts rows where it has room.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    for key, step, value, timestamp in values:
+        count, total = found.get(key, (0, 0))
+        found[key] = (count + 1, (total + hash((step, -1 if value == NAN else value, value == NAN, timestamp))) % 2**64)
+    return found
+
+
+def difference(given: Any, present: Any, place: str = "") -> str:
+    """The first field in which two documents differ, with both values; empty for equal ones.
+
+    >>> difference({"tags": {"a": "1", "b": "2"}}, {"tags": {"a": "1", "b": "3"}})
+    "tags.b is '2' in the file and '3' in the store"
+    """
+    if isinstance(given, dict) and isinstance(present, dict):
+        for key in sorted({*given, *present}):
+            if found := difference(given.get(key), present.get(key), f"{place}.{key}".lstrip(".")):
+                return found
+        return ""
+    if isinstance(given, list) and isinstance(present, list) and len(given) == len(present):
+        return next((found for pair in zip(given, present, strict=True) if (found := difference(*pair, place))), "")
+    is_equal = given == present or (given != given and present != present)  # NaN
+    return "" if is_equal else f"{place} is {_shown(given)} in the file and {_shown(present)} in the store"
+
+
+def comparable(document: Document) -> Document:
+    """The document without what the store knows of its data sets already: to MLflow name and digest say which it is."""
+    named = [
+        {**each, "dataset": {key: each["dataset"][key] for key in ("name", "digest")}} for each in document["datasets"]
+    ]
+    return {**document, "datasets": _sorted(named)}
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+# ---- writing --------------------------------------------------------------------------------------------------------
+
+
+def refuse_server(store: Store) -> None:
+    """Raises ConfigError for a store behind an MLflow server, which gives every run an id of its own."""
+    if _is_server(store):
+        raise ConfigError(
+            f"store {store.label}: an MLflow server gives every run a new id; import where its database is: "
+            "--store DIR or --store postgresql://..."
+        )
+
+
+def write_runs(store: Store, runs: Iterable[tuple[Document, Iterable[Value]]], experiments: Iterable[str]) -> None:
+    """The runs in the store's database: all of them, or none.
+
+    Args:
+        store: made first if it does not exist.
+        runs: that are not there yet, each with its values.
+        experiments: the names of theirs; matched by name, made where missing.
+
+    Raises ConfigError in one line where the database takes them not.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    refuse_server(store)
+    client = open_store(store)
+    numbers = {name: int(_experiment_id(client, store, name)) for name in experiments}
+    try:
+        with client._tracking_client.store.engine.begin() as connection:
+            _Writer(connection, store, numbers).write(runs)
+    except SQLAlchemyError as error:
+        cause = redact(" ".join(str(getattr(error, "orig", None) or error).split())[:300])
+        raise ConfigError(f"store {store.label}: cannot be written ({cause}); nothing was imported") from error
+
+
+class _Writer:
+    def __init__(self, connection: Connection, store: Store, experiments: Mapping[str, int]) -> None:
+        self._connection = connection
+        self._store = store
+        self._experiments = experiments
+        self._known: dict[str, set[str]] = {}
+
+    def write(self, runs: Iterable[tuple[Document, Iterable[Value]]]) -> None:
+        late: list[Document] = []  # point at a run and a model, which may come after them
+        for document, values in runs:
+            number = self._experiments[document["experiment"]]
+            self._run(document, number)
+            self._values(document["run"]["run_uuid"], values)
+            late += ({**row, "experiment_id": number} for row in document["model_metrics"])
+        for row in late:
+            dataset = self._dataset_id(row["experiment_id"], row["dataset_name"], row["dataset_digest"])
+            self._insert("logged_model_metrics", [{**row, "dataset_uuid": dataset}])
+
+    def _run(self, document: Document, number: int) -> None:
+        run_id = document["run"]["run_uuid"]
+        place = {"experiment_id": number, "artifact_uri": str(self._store.run_folder(run_id))}
+        self._insert("runs", [{**document["run"], **place}])
+        for table in ("params", "tags"):
+            pairs = document[table].items()
+            self._insert(table, [{"run_uuid": run_id, "key": key, "value": value} for key, value in pairs])
+        last = [_metric(run_id, Value(key, *rest)) for key, rest in document["last"].items()]
+        self._insert("latest_metrics", last)
+        for each in document["datasets"]:
+            self._input(run_id, number, each)
+        for link in document["links"]:
+            self._insert("inputs", [{"input_uuid": uuid.uuid4().hex, "source_id": run_id, **link}])
+        for model in document["models"]:
+            [row] = model["logged_models"]
+            folder = models_folder(self._store, row["model_id"])
+            self._insert("logged_models", [{**row, "experiment_id": number, "artifact_location": str(folder)}])
+            for table in ("logged_model_params", "logged_model_tags"):
+                self._insert(table, [{**each, "experiment_id": number} for each in model[table]])
+
+    def _values(self, run_id: str, values: Iterable[Value]) -> None:
+        rows: list[dict[str, Any]] = []
+        for value in values:
+            rows.append(_metric(run_id, value))
+            if len(rows) == ROWS:
+                self._insert("metrics", rows)
+                rows = []
+        self._insert("metrics", rows)
+
+    def _input(self, run_id: str, number: int, found: Document) -> None:
+        """The run's use of a data set, which is made where the experiment has none of that name and digest."""
+        dataset = found["dataset"]
+        known = self._dataset_id(number, dataset["name"], dataset["digest"])
+        if known is None:
+            known = uuid.uuid4().hex
+            self._insert("datasets", [{**dataset, "dataset_uuid": known, "experiment_id": number}])
+        input_id = uuid.uuid4().hex
+        ends = {"source_type": "DATASET", "source_id": known, "destination_type": "RUN", "destination_id": run_id}
+        self._insert("inputs", [{"input_uuid": input_id, "step": found["step"], **ends}])
+        tags = found["tags"].items()
+        self._insert("input_tags", [{"input_uuid": input_id, "name": name, "value": value} for name, value in tags])
+
+    def _dataset_id(self, number: int, name: str | None, digest: str | None) -> str | None:
+        from sqlalchemy import text
+
+        sql = "SELECT dataset_uuid FROM datasets WHERE experiment_id = :number AND name = :name AND digest = :digest"
+        found = self._connection.execute(text(sql), {"number": number, "name": name, "digest": digest})
+        return found.scalar()
+
+    def _insert(self, table: str, rows: list[dict[str, Any]]) -> None:
+        """The rows, whose columns the table must have: they come from a file."""
+        from sqlalchemy import inspect, text
+
+        if not rows:
+            return
+        if table not in self._known:
+            self._known[table] = {column["name"] for column in inspect(self._connection).get_columns(table)}
+        columns = {key for row in rows for key, value in row.items() if value is not None}
+        if more := columns - self._known[table]:
+            raise ConfigError(
+                f"store {self._store.label}: MLflow's table {table} has no column '{min(more)}', which the file has; "
+                "upgrade it: pip install -U mlflow, then mlflow db upgrade"
+            )
+        names = sorted(columns)
+        sql = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)})"
+        self._connection.execute(text(sql), [{name: row.get(name) for name in names} for row in rows])
+
+
+def _metric(run_id: str, value: Value) -> dict[str, Any]:
+    is_nan = value.value == NAN
+    number = 0.0 if is_nan else value.value
+    times = {"step": value.step, "timestamp": value.timestamp}
+    return {"run_uuid": run_id, "key": value.key, "value": number, "is_nan": is_nan, **times}
+
+
+def models_folder(store: Store, model_id: str) -> Path:
+    """The files of a logged model, where MLflow puts them."""
+    return store.artifacts / "models" / model_id / "artifacts"
+
+
+@contextmanager
+def downloaded(store: Store, run_id: str) -> Iterator[Path]:
+    """The folder of a run's files: the store's own, or a copy of what only the server has."""
+    folder = store.run_folder(run_id)
+    if folder.is_dir() or not _is_server(store):
+        yield folder
+        return
+    with TemporaryDirectory() as place, _client(store) as client:
+        yield Path(client.download_artifacts(run_id, "", place))

@@ -1,0 +1,77 @@
+"""How several processes train together: Lightning's strategies, chosen for a module, and what each cannot do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.utilities.imports import _IS_INTERACTIVE
+from pytorch_lightning.strategies import DDPStrategy, FSDPStrategy, Strategy
+from torch import Tensor
+
+from experiments.errors import ConfigError
+from experiments.trainer import TrainerOptions
+from lightning_modules.optimizers import DEFAULT_OPTIMIZER, needs_whole_tensors
+
+
+class ExactDDP(DDPStrategy):
+    """Lightning's ddp, whose means of whole numbers are exact.
+
+    Lightning 2.6 rounds the mean number of rows a process has down, so validation means of an odd number are off.
+    """
+
+    def reduce(self, tensor: Tensor, group: Any = None, reduce_op: Any = "mean") -> Tensor:
+        """Lightning's, in float64 for whole numbers."""
+        if reduce_op in ("mean", "avg") and isinstance(tensor, Tensor) and not tensor.is_floating_point():
+            tensor = tensor.double()
+        return super().reduce(tensor, group, reduce_op)
+
+
+def strategy_for(module: pl.LightningModule, options: TrainerOptions, processes: int) -> str | Strategy:
+    """The strategy of a run, with the flags its module needs.
+
+    A module optimised by hand has passes backward that leave parameters without a gradient; another one says that it
+    has by an attribute `find_unused_parameters`.
+
+    Args:
+        module: to train.
+        options: of the trainer.
+        processes: that train together.
+    """
+    if options.strategy == "fsdp":
+        return FSDPStrategy()
+    if options.strategy == "auto" and processes == 1:
+        return "auto"
+    unused = getattr(module, "find_unused_parameters", not module.automatic_optimization)
+    return ExactDDP(find_unused_parameters=bool(unused))
+
+
+def check_strategy(module: pl.LightningModule, options: TrainerOptions, processes: int) -> None:
+    """Raises ConfigError in one line for processes that this training cannot have. Arguments as above."""
+    if processes > 1 and _IS_INTERACTIVE:
+        raise ConfigError(
+            f"trainer.devices = {options.devices}: a notebook cannot start further processes; use 1 here, or start it "
+            "in a terminal, as a script or by taolu run"
+        )
+    if options.strategy != "fsdp":
+        return
+    given = dict(module.hparams.get("optimizer") or {})
+    whole = needs_whole_tensors(given.pop("class", DEFAULT_OPTIMIZER), given)
+    for is_wrong, why in (
+        (not getattr(module, "may_be_sharded", False), f"a {type(module).__name__} is needed whole; use ddp"),
+        (not has_gpu(options), "needs GPUs; use ddp, which processors have too"),
+        (whole is not None, f"{whole} needs whole tensors, which it cuts; use ddp or another optimizer"),
+        (
+            options.gradient_clip_val is not None,
+            "no process has the whole gradient to clip; use --trainer.gradient_clip_val null, or ddp",
+        ),
+        (bool(options.dynamics), "trainer.dynamics measures whole weights; use [], or ddp"),
+    ):
+        if is_wrong:
+            raise ConfigError(f"trainer.strategy = fsdp: {why}")
+
+
+def has_gpu(options: TrainerOptions) -> bool:
+    """Whether the training is on NVIDIA's or AMD's GPUs."""
+    return options.accelerator in ("auto", "gpu") and torch.cuda.is_available()
