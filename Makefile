@@ -9,7 +9,7 @@ PYTHON ?= python3
 INDEX := $(if $(filter cpu,$(TORCH)),--extra-index-url https://download.pytorch.org/whl/cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: demo test test-slow lint fix dashboard bench lock pictures help
+.PHONY: demo test test-slow lint fix dashboard bench lock pictures tables help
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "taolu needs Python 3.11 or newer; set PYTHON=python3.11"; exit 2; }
@@ -50,10 +50,14 @@ lock:  ## resolve every dependency anew, test, and write constraints.txt
 	build/lock/bin/python -m pytest -q -n 2 --dist loadgroup
 	build/lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu//' > constraints.txt
 
-pictures: $(STAMP)  ## screenshots and tables of the README, from a fresh demo store
+pictures: $(STAMP)  ## screenshots and results of the README, from a fresh demo store
 	rm -rf build/demo && mkdir -p build/demo
 	$(BIN)/taolu demo --store build/demo
 	$(BIN)/python docs/pictures.py --store build/demo
+	$(BIN)/python docs/tables.py --demo build/demo
+
+tables: $(STAMP)  ## the tables of the READMEs and of docs/, from committed figures
+	$(BIN)/python docs/tables.py
 
 help:  ## this text
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'

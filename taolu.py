@@ -61,6 +61,7 @@ def run(
     tags: Mapping[str, str] | None = None,
     note: str | None = None,
     notify: str | Iterable[str] = (),
+    id: str | None = None,  # noqa: A002 - the option's name
     store: str | None = None,
     say: Callable[[str], None] = print,
     **options: Any,
@@ -73,6 +74,7 @@ def run(
         tags: the user's own.
         note: Markdown, shown beside the run.
         notify: URL or URLs of apprise, told how the run ends and of the first value that is not finite; kept nowhere.
+        id: of the user's own: called again with it, this is the same run, started, resumed or finished already.
         store: folder or URL; default as the command's.
         say: takes the progress lines; `lambda line: None` for silence.
         options: dotted keys to values, as on the command line.
@@ -80,6 +82,7 @@ def run(
     Raises ConfigError, a ValueError, in one line for whatever cannot be used.
     """
     from experiments.config import resolve
+    from experiments.idempotent import run_once
     from experiments.init_from import with_weights
     from experiments.run import Label
     from experiments.run import run as run_config
@@ -88,6 +91,8 @@ def run(
     label, place = Label(name, _texts(tags), note, notify=_urls(notify)), locate(store)
     config, used = with_weights(resolve(str(experiment), overrides=options), place)
     label.tags |= used
+    if id is not None:
+        return run_once(config, id, store=place, label=label, say=say)
     return run_config(config, store=place, label=label, say=say)
 
 

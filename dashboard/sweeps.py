@@ -221,10 +221,10 @@ def law_figure(cells: pd.DataFrame, law: Law | None, words: Mapping[str, str]) -
             )
         )
         if law is not None:
-            ends = np.array([rows["lr"].min(), rows["lr"].max()])
+            size, ends = float(str(batch)), np.array([rows["lr"].min(), rows["lr"].max()], float)
             style = {"color": COLORS[i % len(COLORS)], "width": 1, "dash": "dash"}
-            y = law.scale * ends**law.a * batch**law.b
-            figure.add_trace(Scatter(x=ends / batch, y=y, mode="lines", line=style, showlegend=False, hoverinfo="skip"))
+            y = law.scale * ends**law.a * size**law.b
+            figure.add_trace(Scatter(x=ends / size, y=y, mode="lines", line=style, showlegend=False, hoverinfo="skip"))
     _finish(figure, words["title"], "lr / B", words["metric"])
     values = cells["value"].to_numpy(float)
     figure.update_xaxes(log_axis((cells["lr"] / cells["batch"]).to_numpy(float)))

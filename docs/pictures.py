@@ -1,4 +1,4 @@
-"""The README's screenshots and results table, made from a store that `taolu demo` filled: `make pictures`."""
+"""The README's screenshots, made from a store that `taolu demo` filled: `make pictures`."""
 
 from __future__ import annotations
 
@@ -18,91 +18,30 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
-from experiments.config import resolve
 from experiments.errors import ConfigError
 from experiments.store.location import Store, locate
 from experiments.store.read import RunRecord, find_run, read_run
-from experiments.store.write import as_text
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 LARGEST = 200_000  # bytes of a picture
-# Families of the demo: experiment, what it is in English and Chinese, the metric shown, its English and Chinese name.
-RESULTS = (("vae", "VAE, 2 latent numbers, digits", "VAE，二维潜变量，digits", "val/elbo", "nats an image", "奈特/图"),)
-HEADS = {
-    "README.md": ("| what | validation ELBO | epochs | seconds (threads) | again with |", 0),
-    "README.zh.md": ("| 内容 | 验证集 ELBO | 轮数 | 秒（线程数） | 重做的命令 |", 1),
-}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0 when pictures and tables are written; 2, after one line that says why, when they cannot be made."""
+    """0 when the pictures are written; 2, after one line that says why, when they cannot be made."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--store", required=True, help="a folder that `taolu demo --store DIR` filled")
     place = parser.parse_args(arguments).store
     try:
         store = locate(place)
-        runs = {experiment: read_run(store, find_run(store, f"last:{experiment}")) for experiment, *_ in RESULTS}
-        browser = chromium()
-        for file, (head, language) in HEADS.items():
-            path = ROOT / file
-            text = path.read_text(encoding="utf-8")
-            path.write_text(between_markers(text, table(runs, head, language)), encoding="utf-8")
-        take(store, place, runs["vae"], browser)
+        run = read_run(store, find_run(store, "last:vae"))
+        take(store, place, run, chromium())
     except ConfigError as error:
         sys.stderr.write(f"pictures: {error}\n")
         return 2
     return 0
-
-
-# ---- the table ----------------------------------------------------------------------------------------------------
-
-
-def table(runs: dict[str, RunRecord], head: str, language: int) -> str:
-    """A Markdown table with a row a family.
-
-    Args:
-        runs: by experiment.
-        head: first line of the table.
-        language: 0 English, 1 Chinese.
-    """
-    rows = [head, "|---|---|---|---|---|"]
-    for experiment, *names, metric, unit, unit_zh in RESULTS:
-        run = runs[experiment]
-        cells = (
-            names[language],
-            f"{run.metrics[metric]:.2f} {(unit, unit_zh)[language]}",
-            run.params["trainer.max_epochs"],
-            f"{run.seconds:.1f} ({run.params['threads']})",
-            f"`{again(experiment, run)}`",
-        )
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
-
-
-def again(experiment: str, run: RunRecord) -> str:
-    """The command that trains the run again: what differs from the shipped config, written out."""
-    shipped = {key: as_text(value) for key, value in resolve(experiment).flat().items()}
-    differing = {key: value for key, value in run.params.items() if shipped.get(key) != value}
-    kept = (f"--{key} {value}" for key, value in differing.items() if key != "trainer.quality_every")
-    return " ".join(["taolu run", experiment, *kept])
-
-
-def between_markers(text: str, new: str) -> str:
-    r"""The text with `new` in place of what stood between its two lines `<!-- results -->`.
-
-    >>> between_markers("a\n<!-- results -->\nold\n<!-- results -->\nb\n", "new")
-    'a\n<!-- results -->\nnew\n<!-- results -->\nb\n'
-    """
-    parts = text.split("<!-- results -->\n")
-    if len(parts) != 3:
-        raise ConfigError("a README has no two lines '<!-- results -->'; put them where the results table shall stand")
-    return "<!-- results -->\n".join((parts[0], f"{new}\n", parts[2]))
-
-
-# ---- the screenshots ----------------------------------------------------------------------------------------------
 
 
 def chromium() -> str:

@@ -32,7 +32,7 @@ from experiments.store.words import SHARED
 from experiments.store.write import as_text
 
 ROOT = Path(__file__).resolve().parents[1]
-CLAIMS, DEMO = (ROOT / "docs" / "results" / name for name in ("claims.json", "demo.json"))
+CLAIMS, DEMO, STATISTICS = (ROOT / "docs/results" / name for name in ("claims.json", "demo.json", "statistics.zh.json"))
 SUBJECTS = {
     5383: both("Why a variational auto-encoder works", "变分自编码器为什么能成"),
     5448: both("Minimum entropy as a principle of learning", "最小熵原理：无监督学习"),
@@ -198,7 +198,7 @@ def question(key: str, language: Language) -> str:
     rows = [
         (
             claim.id.partition("-")[2],
-            escaped(claim.statement if language == "en" else claim.statement_zh),
+            f"{escaped(claim.statement if language == 'en' else claim.statement_zh)}<br>{small(claim, language)}",
             band(claim),
             figure(measured[claim.id]),
             verdict(measured[claim.id]["verdict"], language),
@@ -206,6 +206,19 @@ def question(key: str, language: Language) -> str:
         for claim in claims
     ]
     return f"> {escaped(said)}\n\n{table(head[language], rows)}"
+
+
+def small(claim: Claim, language: Language) -> str:
+    """What the figure is, in small letters.
+
+    Raises ConfigError where its Chinese name is missing.
+    """
+    name = str(read(CLAIMS)["claims"][claim.id]["statistic"])
+    if language == "zh":
+        if name not in (names := read(STATISTICS)):
+            raise ConfigError(f"{STATISTICS.name}: lacks '{name}', of {claim.id}; add its Chinese name")
+        name = str(names[name])
+    return f"<sub>{escaped(name)}</sub>"
 
 
 def band(claim: Claim) -> str:

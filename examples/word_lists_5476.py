@@ -104,11 +104,12 @@ print(taolu.segment("thevalueofthisobject", lexicon))
 # The spaces that were taken out tell how good the cut is: precision and recall of the borders between words.
 
 # %%
-segmenter = Segmenter(lexicon.scores)  # once for many lines; taolu.segment makes one for each call
-cut = [" ".join(segmenter.cut(line)) for line in lines[:2000]]
-agreement = score(cut, gold[:2000])
-print(f"borders: precision {agreement.border_precision:.3f}, recall {agreement.border_recall:.3f}, F {agreement.border_f:.3f}")
-print(f"the text: {gold[1]}\nthe cut:  {cut[1]}")
+segmenter = Segmenter(lexicon.scores)
+cut = "".join(segmenter.stream(["\n".join(lines)]))  # line by line, as taolu.segment does not keep lines
+agreement = score(cut, "\n".join(gold))
+print(f"precision {agreement.border_precision:.3f}, recall {agreement.border_recall:.3f}, F {agreement.border_f:.3f}")
+longest = max(range(len(gold)), key=lambda at: len(gold[at]))
+print(f"the text: {gold[longest][:90]}\nthe cut:  {cut.splitlines()[longest][:90]}")
 
 # %% [markdown]
 # Where it errs it is often not foolish: *tobe*, *canbe* are what the text keeps saying.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.errors import ConfigError
+from experiments.words import Words
 from mining.baskets import Baskets
 from mining.layouts import Layout
 from mining.quest import Quest
@@ -95,13 +96,14 @@ class Source:
         figures |= {"longest": int(lengths.max(initial=0)), **dict(self.baskets.notes)}
         return figures | ({"read": self.layout.said()} if self.layout else {})
 
-    def said(self) -> str:
+    def said(self, words: Words) -> str:
         """The data in one line."""
         if self.baskets is None:
-            return f"{self.name}: mined in parts"
+            return words("baskets_in_parts", name=self.name)
         facts = self.facts()
         mean = facts["entries"] / max(facts["baskets"], 1)
-        text = f"{self.name}: {facts['baskets']:,} baskets, {facts['items']:,} items, {mean:.1f} a basket"
-        words = {"duplicates": "duplicates counted once", "missing": "missing left out", "empty": "empty baskets"}
-        noted = [f"{count:,} {words.get(name, name)}" for name, count in self.baskets.notes.items() if count]
-        return "; ".join([text, *noted]) + (f" (read as {self.layout.said()})" if self.layout else "")
+        text = words("baskets_read", name=self.name, baskets=facts["baskets"], items=facts["items"], mean=mean)
+        notes = self.baskets.notes.items()
+        noted = [f"{count:,} {words.known(f'baskets_{name}', name)}" for name, count in notes if count]
+        layout = words("baskets_layout", layout=self.layout.said()) if self.layout else ""
+        return "; ".join([text, *noted]) + layout

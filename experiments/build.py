@@ -30,7 +30,7 @@ from experiments.pictures import Pictures
 from experiments.quality import check_quality, quality_callbacks
 from experiments.signals import Signals
 from experiments.store.write import RunWriter
-from experiments.strategies import check_strategy, has_gpu, strategy_for
+from experiments.strategies import OneMean, check_strategy, has_gpu, strategy_for
 from experiments.trainer import TrainerOptions, steps_of
 from experiments.troubles import Troubles
 from lightning_modules import MODULES
@@ -261,6 +261,7 @@ def build_trainer(session: Session, logger: Logger) -> pl.Trainer:
         Pictures(folder, options.quality_every or 1),
         *quality_callbacks(session),
         Troubles(logger, session.say),
+        *([OneMean()] if processes > 1 else []),
         *_early_stopping(options, objective, session.say),
         checkpoints,
         Seeds(int(session.config.values["seed"])),  # last: it puts back what the others' hooks draw in a validation

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -22,6 +22,7 @@ from experiments.quality import plan
 from experiments.space import identity
 from experiments.tally import said
 from experiments.trainer import TrainerOptions
+from experiments.words import ENGLISH, Words
 from experiments.workers import start
 
 UNSEEN = ("dynamics/", "time/", "system/")  # recorded by callbacks that the one batch is trained without
@@ -55,24 +56,51 @@ def checked(design: Design, *, is_timed: bool = False) -> tuple[Design, dict[str
     return design, configs
 
 
-def planned(design: Design, *, is_timed: bool) -> dict[str, Any]:
-    """What a sweep would try, after every check: points in words (of a grid), and a sentence that counts."""
+@dataclass(frozen=True)
+class SweepPlan:
+    """What a sweep would try.
+
+    Args:
+        design: of the study, whole.
+        points: of a grid, in words.
+        steps: that the first run would take; None where only time ends it.
+    """
+
+    design: Design
+    points: tuple[str, ...]
+    steps: int | None
+
+    def sentence(self, words: Words = ENGLISH) -> str:
+        """How much it is, in one line."""
+        count, cells = self.design.n_planned(), len(self.points)
+        by_grid, name = self.design.is_grid, self.design.sampler.name
+        by = (
+            words("plan_grid", cells=cells, seeds=self.design.repeats)
+            if by_grid
+            else words("plan_sampler", sampler=name)
+        )
+        runs = words("plan_count", n=count) if count else words("plan_until_time")
+        length = words("plan_steps", steps=self.steps) if self.steps else ""
+        return words("plan", name=self.design.name, runs=runs, seeds=by, length=length)
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return {
+            "study": self.design.name,
+            "planned": self.design.n_planned(),
+            "cells": len(self.points) or None,
+            "points": list(self.points),
+            "objectives": [objective.plain() for objective in self.design.objectives],
+            "sentence": self.sentence(),
+        }
+
+
+def planned(design: Design, *, is_timed: bool) -> SweepPlan:
+    """What a sweep would try, after every check."""
     design, configs = checked(design, is_timed=is_timed)
     first = next(iter(configs.values()))
     steps = planned_steps(TrainerOptions.from_config(first.values["trainer"]), build_parts(first)[1])
-    count = design.n_planned()
-    points = [said(point) for point in design.space.grid()] if design.is_grid else []
-    runs = f"{count} trials" if count else "trials until the time is over"
-    seeds = f" ({len(points)} cells x {design.repeats} seeds)" if design.is_grid else f" by {design.sampler.name}"
-    length = f"; the first would take {steps} steps" if steps else ""
-    return {
-        "study": design.name,
-        "planned": count,
-        "cells": len(points) or None,
-        "points": points,
-        "objectives": [objective.plain() for objective in design.objectives],
-        "sentence": f"{design.name}: {runs}{seeds}{length}; nothing was written",
-    }
+    return SweepPlan(design, tuple(map(said, design.space.grid())) if design.is_grid else (), steps)
 
 
 def _names_key(error: ConfigError, design: Design) -> bool:

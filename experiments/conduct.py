@@ -33,6 +33,7 @@ from experiments.sweep import Queue, make_pruner, make_sampler, study_to_go_on
 from experiments.sweeper import Job
 from experiments.tally import Tally
 from experiments.trainer import TrainerOptions
+from experiments.words import ENGLISH, Words
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Conduct:
         timeout: seconds after which no further trial starts.
         trial_timeout: seconds after which a trial ends, with what it has.
         resume: whether to go on with a study that exists.
+        words: of the language it is told in.
     """
 
     workers: int = 1
@@ -52,6 +54,7 @@ class Conduct:
     timeout: float | None = None
     trial_timeout: float | None = None
     resume: bool = False
+    words: Words = ENGLISH
 
     def __post_init__(self) -> None:
         """Raises ConfigError for what cannot be."""
@@ -88,7 +91,7 @@ def sweep(design: Design, conduct: Conduct, *, store: Store, label: Label | None
                 replay(store)
                 reap(store)
             job = _job(design, configs, conduct, writer, writer.folder)
-            crew = Crew(job, conduct.workers, conduct.devices, queue, writer, signals, say)
+            crew = Crew(job, conduct.workers, conduct.devices, queue, writer, signals, say, conduct.words)
             return crew.run() if conduct.workers else crew.leave_to_others()
 
 
@@ -114,7 +117,7 @@ def join(name: str, conduct: Conduct, *, store: Store, say: Say) -> SweepResult:
             record_session(session, config, int(config.values["threads"]))
             timeout = conduct.trial_timeout or study.more.get("trial_timeout")
             job = _job(design, {}, replace(conduct, trial_timeout=timeout), writer, place)
-            return Crew(job, conduct.workers, conduct.devices, queue, writer, signals, say).run()
+            return Crew(job, conduct.workers, conduct.devices, queue, writer, signals, say, conduct.words).run()
 
 
 def _joined(study: StudyRecord, conduct: Conduct, store: Store) -> tuple[Design, Config]:

@@ -22,6 +22,7 @@ from experiments.store.write import RunWriter, release_connections
 from experiments.sweep import Queue
 from experiments.sweeper import Job, end_runs, work
 from experiments.tally import Tally, Teller, summary
+from experiments.words import ENGLISH, Words
 from experiments.workers import Workers
 
 HANG_SECONDS = 30.0  # beyond its time a trial has to reach the end of a batch before its worker is killed
@@ -64,6 +65,7 @@ class Crew:
         writer: of the sweep's run.
         signals: entered and deferred.
         say: prints one line.
+        words: of the language.
     """
 
     job: Job
@@ -73,6 +75,7 @@ class Crew:
     writer: RunWriter
     signals: Signals
     say: Say
+    words: Words = ENGLISH
     _looked: float = field(default=0.0, init=False)
     _done: int = field(default=0, init=False)
 
@@ -84,10 +87,11 @@ class Crew:
         Raises ConfigError when workers die again and again, or the database stays away.
         """
         started = time.monotonic()
-        planned = f"{self.job.design.n_planned() or 'any number of'} trials"
-        where = f"workers {self.count}  store {self.job.store.label}"
-        self.say(f"sweep {self.writer.run_id[:8]} {self.job.design.name}  {planned}  {where}")
-        self.teller = Teller(self.writer, self.job.design, self.say)
+        planned = self.job.design.n_planned()
+        opening = {"run": self.writer.run_id[:8], "name": self.job.design.name, "store": self.job.store.label}
+        trials = self.words("plan_count", n=planned) if planned else self.words("any_trials")
+        self.say(self.words("sweep_opening", **opening, trials=trials, workers=self.count))
+        self.teller = Teller(self.writer, self.job.design, self.say, self.words)
         self.workers = Workers(
             self.count,
             partial(work, self.job),
@@ -114,9 +118,9 @@ class Crew:
         self.writer.client.update_run(self.writer.run_id, status=SCHEDULED)
         store = self.job.store
         where = f"--store {store.label}" if store.database is None else f"--store {store.folder}"
-        self.say(f"{SCHEDULED} {self.job.design.name}; workers: taolu sweep worker {self.job.design.name} {where}")
+        self.say(self.words("sweep_waits", status=self.words(SCHEDULED), name=self.job.design.name, where=where))
         if not store.url.startswith("postgresql"):
-            self.say("of this machine only: machines share a sweep through --store postgresql://...")
+            self.say(self.words("sweep_local"))
         tally = Tally.of(self.job.design, self.queue.trials)
         return self._result(tally, SCHEDULED, 0.0, 0)
 
@@ -196,7 +200,7 @@ class Crew:
         tally, status, is_ours = self._patiently(lambda: self._close(seconds))
         verdict = self._verdict() if is_ours and tally.is_complete and self.signals.received is None else ""
         received = self.signals.received
-        for line in tally.closing(status):
+        for line in tally.closing(status, self.words):
             self.say(line)
         return self._result(tally, status, seconds, 128 + received if received else int(status == FAILED), verdict)
 

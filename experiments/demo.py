@@ -27,6 +27,7 @@ from experiments.run import Label, Result, run
 from experiments.store.location import Store
 from experiments.store.read import history
 from experiments.store.studies import latest, study_names
+from experiments.words import ENGLISH, Words, padded
 from mining.apriori import mine_itemsets
 from mining.segment import Segmenter
 from mining.sources import pydoc_words
@@ -71,7 +72,7 @@ class Line:
     drawing: tuple[str, ...] = ()
 
 
-def vae(store: Store, full: bool, colours: bool) -> Line:
+def vae(store: Store, full: bool, colours: bool, words: Words = ENGLISH) -> Line:
     """A variational auto-encoder on real handwritten digits, and digits it made up."""
     started = time.perf_counter()
     # One thread: layers this small gain nothing from a second. Three times the shipped rate: sharper digits, sooner.
@@ -87,15 +88,15 @@ def vae(store: Store, full: bool, colours: bool) -> Line:
         decoded = arrays["decoded"]
     columns = np.linspace(0, len(decoded) - 1, 7).round().astype(int)
     return Line(
-        what=f"VAE, {len(curve)} epochs on 1,437 digits",
-        number=f"ELBO {curve[0]:.1f} -> {curve[-1]:.2f} nats, FID {result.metrics['val/fid']:.1f}",
-        verdict=f"{verdict}: each quarter of the run beats the last",
+        what=words("demo_vae", n=len(curve)),
+        number=words("demo_vae_number", first=curve[0], last=curve[-1], fid=result.metrics["val/fid"]),
+        verdict=words("demo_verdict", verdict=words(verdict), what=words("demo_vae_verdict")),
         seconds=time.perf_counter() - started,
         drawing=tuple(draw([decoded[row, column] for row in (0, -1) for column in columns], 7, colours)),
     )
 
 
-def gan(store: Store, full: bool, colours: bool) -> Line:
+def gan(store: Store, full: bool, colours: bool, words: Words = ENGLISH) -> Line:
     """A GAN whose critic's convolutions are divided by their norms, what the audit says of that, and digits it made."""
     started = time.perf_counter()
     overrides: dict[str, Any] = {"model.constraint": "sn_conv", "trainer.max_epochs": 120 if full else 30}
@@ -107,15 +108,15 @@ def gan(store: Store, full: bool, colours: bool) -> Line:
     module: Any = load(result.run_id, store=store)
     images = ((module.sample(14)[:, 0] + 1) * 127.5).clamp(0, 255).byte().numpy()
     return Line(
-        what=f"SN-GAN, {overrides['trainer.max_epochs']} epochs on 1,437 digits",
-        number=f"FID {result.metrics['val/fid']:.1f}, critic's constant in [{lower:.2f}, {upper:.2f}]",
-        verdict=f"{verdict}: at most 1, {LAG - 1:.0%} for a lag",
+        what=words("demo_gan", n=overrides["trainer.max_epochs"]),
+        number=words("demo_gan_number", fid=result.metrics["val/fid"], low=lower, high=upper),
+        verdict=words("demo_verdict", verdict=words(verdict), what=words("demo_gan_verdict", lag=LAG - 1)),
         seconds=time.perf_counter() - started,
         drawing=tuple(draw(list(images), 7, colours)),
     )
 
 
-def gpt(store: Store, full: bool, colours: bool) -> Line:
+def gpt(store: Store, full: bool, colours: bool, words: Words = ENGLISH) -> Line:
     """A small GPT-2 that reads Python's own documentation from nothing, and how it then goes on."""
     started = time.perf_counter()
     steps = 1000 if full else 200
@@ -132,17 +133,18 @@ def gpt(store: Store, full: bool, colours: bool) -> Line:
     curve = history(store, result.run_id, ["val/bits_per_byte"])["value"].to_numpy()
     last = max((result.folder / "media" / "samples").glob("*.json"))
     [said] = json.loads(last.read_text(encoding="utf-8"))
-    words = " ".join((said["prompt"] + said["text"]).split())
+    text = " ".join((said["prompt"] + said["text"]).split())
+    verdict = "holds" if (np.diff(curve) < 0).all() else "fails"
     return Line(
-        what=f"GPT-2, {steps:,} steps on Python's help",
-        number=f"{curve[0]:.2f} -> {curve[-1]:.2f} bits a byte of text held out",
-        verdict=f"{'holds' if (np.diff(curve) < 0).all() else 'fails'}: each validation beats the last",
+        what=words("demo_gpt", n=steps),
+        number=words("demo_gpt_number", first=curve[0], last=curve[-1]),
+        verdict=words("demo_verdict", verdict=words(verdict), what=words("demo_gpt_verdict")),
         seconds=time.perf_counter() - started,
-        drawing=(*textwrap.wrap(words, 100)[:3], ""),
+        drawing=(*textwrap.wrap(text, 100)[:3], ""),
     )
 
 
-def paths(store: Store, full: bool, colours: bool) -> Line:
+def paths(store: Store, full: bool, colours: bool, words: Words = ENGLISH) -> Line:
     """Which momenta cross the poor minimum of the function of kexue.fm/archives/6261; descent without any does not."""
     started = time.perf_counter()
     # To lr .03, where a step is still shorter than the poor minimum is wide: descent cannot leave by overshooting.
@@ -156,15 +158,15 @@ def paths(store: Store, full: bool, colours: bool) -> Line:
     verdict = "holds" if reached.any() and not reached[:, 0].any() else "fails"
     image = np.where(reached, 255, np.where(basin > 0, 60, 0)).astype(np.uint8).T[::-1]
     return Line(
-        what=f"Momentum, {basin.size} cells of (lr, beta)",
-        number=f"{reached.mean():.0%} reach the global minimum; beta 0: {reached[:, 0].mean():.0%}",
-        verdict=f"{verdict}: only momentum leaves the poor one",
+        what=words("demo_paths", n=basin.size),
+        number=words("demo_paths_number", share=reached.mean(), without=reached[:, 0].mean()),
+        verdict=words("demo_verdict", verdict=words(verdict), what=words("demo_paths_verdict")),
         seconds=time.perf_counter() - started,
         drawing=tuple(draw([image], 1, colours)),
     )
 
 
-def sweep(store: Store, full: bool, colours: bool) -> Line:
+def sweep(store: Store, full: bool, colours: bool, words: Words = ENGLISH) -> Line:
     """After equal passes over the data the loss is that of lr / B: the gradient flow has gone on for equally long."""
     started = time.perf_counter()
     content: dict[str, Any] = {
@@ -187,60 +189,63 @@ def sweep(store: Store, full: bool, colours: bool) -> Line:
     groups = [losses for seeds in cells.values() for losses in seeds.values()]
     apart = max(max(losses) / min(losses) for losses in groups) - 1
     ends = [loss for losses in groups for loss in losses]
+    verdict = "holds" if apart <= ALIKE else "fails"
     return Line(
-        what=f"Sweep, {len(ends)} runs over lr and batch size B",
-        number=f"loss within {apart:.1%} at equal lr / B, else {max(ends) / min(ends):.1f}x",
-        verdict=f"{'holds' if apart <= ALIKE else 'fails'}: lr / B alone counts, to {ALIKE:.0%}",
+        what=words("demo_sweep", n=len(ends)),
+        number=words("demo_sweep_number", apart=apart, most=max(ends) / min(ends)),
+        verdict=words("demo_verdict", verdict=words(verdict), what=words("demo_sweep_verdict", least=ALIKE)),
         seconds=time.perf_counter() - started,
     )
 
 
-def rules(store: Store, full: bool, colours: bool) -> Line:
+def rules(store: Store, full: bool, colours: bool, words: Words = ENGLISH) -> Line:
     """Which modules the standard library imports together, and the article's own algorithm beside the quick one."""
     started = time.perf_counter()
     mined = mine(Request("stdlib"), store=store, label=Label(tags={"demo": "rules"}), say=lambda line: None)
     _check(mined.result)
     found = [dict(mine_itemsets(stdlib_baskets(), 0.03, method=method)) for method in ("fast", "article")]
+    verdict = "holds" if found[0] == found[1] else "fails"
     return Line(
-        what=f"Apriori, imports of {mined.plain['baskets']} stdlib modules",
-        number=f"{mined.plain['itemsets']:,} itemsets, {mined.plain['rules']:,} rules",
-        verdict=f"{'holds' if found[0] == found[1] else 'fails'}: the article's algorithm agrees",
+        what=words("demo_rules", n=mined.plain["baskets"]),
+        number=words("demo_rules_number", itemsets=mined.plain["itemsets"], rules=mined.plain["rules"]),
+        verdict=words("demo_verdict", verdict=words(verdict), what=words("demo_rules_verdict")),
         seconds=time.perf_counter() - started,
         drawing=(*(f"{arrow(row)}  ({row['confidence']:.0%})" for row in mined.plain["best"][:3]), ""),
     )
 
 
-def lexicon(store: Store, full: bool, colours: bool) -> Line:
+def lexicon(store: Store, full: bool, colours: bool, words: Words = ENGLISH) -> Line:
     """The words of an English text without its spaces, found without a dictionary, and a sentence cut by them."""
     started = time.perf_counter()
-    words = mine_lexicon.Request(("pydoc",))
-    mined = mine_lexicon.mine(words, store=store, label=Label(tags={"demo": "lexicon"}), say=lambda line: None)
+    request = mine_lexicon.Request(("pydoc",))
+    mined = mine_lexicon.mine(request, store=store, label=Label(tags={"demo": "lexicon"}), say=lambda line: None)
     _check(mined.result)
     bits = mined.plain["facts"]["bits_per_character"]
     borders = mined.plain["score"]["border_f"]
-    sentence = next("".join(words) for words in pydoc_words() if sum(map(len, words)) > 70)
+    sentence = next("".join(line) for line in pydoc_words() if sum(map(len, line)) > 70)
+    verdict = "holds" if borders >= 0.8 else "fails"
     return Line(
-        what="Words of Python's help without spaces",
-        number=f"{mined.plain['words']:,} words, {bits['units']:.2f} -> {bits['words']:.2f} bits a letter",
-        verdict=f"{'holds' if borders >= 0.8 else 'fails'}: F of borders {borders:.2f}, at least .8",
+        what=words("demo_lexicon"),
+        number=words("demo_lexicon_number", n=mined.plain["words"], **bits),
+        verdict=words("demo_verdict", verdict=words(verdict), what=words("demo_lexicon_verdict", f=borders)),
         seconds=time.perf_counter() - started,
         drawing=(sentence[:100], " ".join(Segmenter.load(mined.result.folder).cut(sentence[:100])), ""),
     )
 
 
-def claims(store: Store, full: bool, colours: bool) -> Line:
+def claims(store: Store, full: bool, colours: bool, words: Words = ENGLISH) -> Line:
     """Statements of the articles put to the test, three of which fail as they are written."""
     started = time.perf_counter()
     names = ["5383", "5525", "5655", "6051", "6234"] if full else list(SHOWN)
     findings = run_claims(names, Settings(), store, lambda line: None)
     verdicts = {finding.claim.id: finding.decision.verdict for finding in findings}
-    words = list(verdicts.values())
+    found = list(verdicts.values())
     locked = read_lock()
     verdict = "holds" if all(locked.get(claim) == word for claim, word in verdicts.items()) else "fails"
     return Line(
-        what=f"{len(verdicts)} claims of the articles",
-        number=f"{words.count('holds')} hold, {words.count('fails')} fail as written",
-        verdict=f"{verdict}: verdicts as committed",
+        what=words("demo_claims", n=len(verdicts)),
+        number=words("demo_claims_number", holds=found.count("holds"), fails=found.count("fails")),
+        verdict=words("demo_verdict", verdict=words(verdict), what=words("demo_claims_verdict")),
         seconds=time.perf_counter() - started,
     )
 
@@ -252,7 +257,7 @@ def _check(result: Result) -> None:
         )
 
 
-FAMILIES: dict[str, Callable[[Store, bool, bool], Line]] = {
+FAMILIES: dict[str, Callable[[Store, bool, bool, Words], Line]] = {
     "vae": vae,
     "gan": gan,
     "gpt": gpt,
@@ -264,7 +269,7 @@ FAMILIES: dict[str, Callable[[Store, bool, bool], Line]] = {
 }
 
 
-def demo(store: Store, say: Say, *, full: bool = False, colours: bool = False) -> list[Line]:
+def demo(store: Store, say: Say, *, full: bool = False, colours: bool = False, words: Words = ENGLISH) -> list[Line]:
     """Every family's line, said as it comes.
 
     Args:
@@ -272,11 +277,13 @@ def demo(store: Store, say: Say, *, full: bool = False, colours: bool = False) -
         say: prints one line.
         full: the longer form, up to 5 minutes.
         colours: draw with terminal colours.
+        words: of the language.
     """
     lines = []
     for family in FAMILIES.values():
-        line = family(store, full, colours)
-        say(f"{line.what:34}  {line.number:44}  {line.verdict:42}  {line.seconds:5.1f} s")
+        line = family(store, full, colours, words)
+        cells = [padded(line.what, 34), padded(line.number, 44), padded(line.verdict, 42)]
+        say("  ".join([*cells, f"{line.seconds:5.1f} s"]))
         for row in line.drawing:
             say(row)
         lines.append(line)

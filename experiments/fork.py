@@ -217,7 +217,7 @@ def carry_on(
         with ending(writer):
             shared = Parent(plan.origin.record.run_id, recorded) if recorded else None
             record_start(writer, config, data, int(config.values["threads"]), shared)
-            for line in (*config.notes, _opening(plan), *parts.notes):
+            for line in (*config.notes, _opening(plan), *parts.notes) if rank() == 0 else ():
                 say(line)
             folder = writer.folder / "checkpoints"
             begin = folder / "begin.ckpt"

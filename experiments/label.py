@@ -22,7 +22,7 @@ class Result:
         metrics: last value by key.
         artifacts: names of files, relative to `folder`.
         folder: the run's files.
-        exit_status: 0, 1, 130 or 143.
+        exit_status: 0, 1, 75, 130 or 143.
         error: one line saying what failed; empty when nothing did.
     """
 

@@ -11,6 +11,7 @@ from experiments.basket_source import refused
 from experiments.errors import ConfigError
 from experiments.store.location import Store
 from experiments.store.read import find_run, read_run
+from experiments.words import ENGLISH, Words
 from mining.lexicon import read_words
 from mining.segment import Segmenter
 
@@ -73,13 +74,13 @@ class Difference:
         """As JSON."""
         return {"only_a": self.first, "only_b": self.second, "both": self.both, "ratios": self.ratios}
 
-    def lines(self) -> list[str]:
+    def lines(self, words: Words = ENGLISH) -> list[str]:
         """For a person."""
-        parts = [f"{self.both:,} words in both, {len(self.first):,} in A alone, {len(self.second):,} in B alone"]
-        for name, words in (("A", self.first), ("B", self.second)):
-            parts.append(f"{name} alone: {' '.join(words[:SHOWN]) or 'none'}")
+        parts = [words("lexicon_both", both=self.both, first=len(self.first), second=len(self.second))]
+        for name, alone in (("A", self.first), ("B", self.second)):
+            parts.append(words("lexicon_alone", name=name, words=" ".join(alone[:SHOWN]) or words("none")))
         more = " ".join(f"{word} x{ratio:.2g}" for word, ratio in self.ratios[:SHOWN])
-        return [*parts, f"share in B over that in A: {more or 'none'}"]
+        return [*parts, words("lexicon_ratios", words=more or words("none"))]
 
 
 def difference(first: Mapping[str, float], second: Mapping[str, float]) -> Difference:

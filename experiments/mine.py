@@ -18,6 +18,7 @@ from experiments.mining_run import Job, Plan, Say, check_out, claim_parts, recor
 from experiments.rule_pictures import graph, scatter
 from experiments.rule_report import lines, plain, record
 from experiments.store.location import Store
+from experiments.words import ENGLISH, Words
 from mining.apriori import Itemsets, Kind, Method, estimate, mine_itemsets, threshold
 from mining.baskets import Baskets
 from mining.frames import item_names, itemsets_table, rules_table
@@ -140,7 +141,9 @@ class Mined:
     plain: dict[str, Any]
 
 
-def mine(request: Request, *, store: Store, label: Label, out: Path | None = None, say: Say) -> Mined:
+def mine(
+    request: Request, *, store: Store, label: Label, out: Path | None = None, say: Say, words: Words = ENGLISH
+) -> Mined:
     """Mines, and records it.
 
     Raises ConfigError, before there is a run, for a source or setting that cannot be used.
@@ -148,28 +151,28 @@ def mine(request: Request, *, store: Store, label: Label, out: Path | None = Non
     check_out(out)
     with refused():
         source = Source.of(request)
-        request = _filled(request, source, say)
+        request = _filled(request, source, say, words)
     data = {**source.facts(), "digest": source.digest(request)}
     plan = Plan(EXPERIMENT, KIND, request.settings(), source.name, request.source, data["digest"], source.facts())
     told: dict[str, Any] = {}
     with recorded(plan, store, label, out, say) as job:
-        job.say(source.said())
+        job.say(source.said(words))
         found = _itemsets(job, request, source)
-        made = _rules(job, request, found)
+        made = _rules(job, request, found, words)
         table = rules_table(made)
         _write(job, found, made, table)
         record(found, len(made), job)
         told |= plain(found, table) | {"files": [str(path) for path in job.written]}
-        for line in lines(found, table, job.metrics["time/mine_seconds"]):
+        for line in lines(found, table, job.metrics["time/mine_seconds"], words):
             job.say(line)
         for path in job.written:
-            job.say(f"written: {path}")
-        job.say(f"filter the rules: taolu rules {job.writer.run_id[:8]} --item X --min_lift 2   look: taolu dashboard")
+            job.say(words("written", path=path))
+        job.say(words("rules_filter", run=job.writer.run_id[:8]))
     asked = {"min_support": request.min_support, "min_confidence": request.min_confidence}
     return Mined(job.result, {"data": data, **asked, **told})
 
 
-def _filled(request: Request, source: Source, say: Say) -> Request:
+def _filled(request: Request, source: Source, say: Say, words: Words) -> Request:
     """The request with what it leaves to the data, and items as the data have them."""
     if source.baskets is None:
         return replace(
@@ -187,18 +190,18 @@ def _filled(request: Request, source: Source, say: Say) -> Request:
     if request.min_support is None:
         share = suggested_support(source.baskets)
         request = replace(request, min_support=share)
-        chosen.append(f"support {share:g} (for at most about {WANTED:,} itemsets)")
+        chosen.append(words("chosen_support", share=share, n=WANTED))
     if request.min_confidence is None:
         request = replace(request, min_confidence=0.5)
-        chosen.append("confidence 0.5")
+        chosen.append(words("chosen_confidence", share=request.min_confidence))
     if request.significance is None:
         request = replace(request, significance="holm" if default else "none")
-        chosen += [f"rules significant at {LEVEL:.0%} (Fisher, Holm)"] if default else []
+        chosen += [words("chosen_significance", level=LEVEL)] if default else []
     if request.keep_redundant is None:
         request = replace(request, keep_redundant=not default)
-        chosen += ["none redundant"] if default else []
+        chosen += [words("chosen_redundant")] if default else []
     if chosen:
-        say(f"chosen: {', '.join(chosen)}")
+        say(words("chosen", what=words("between_counts").join(chosen)))
     return request
 
 
@@ -295,11 +298,11 @@ def _in_parts(job: Job, request: Request, source: Source) -> Itemsets:
     return replace(found, notes=dict(notes))
 
 
-def _rules(job: Job, request: Request, found: Itemsets) -> Rules:
+def _rules(job: Job, request: Request, found: Itemsets, words: Words) -> Rules:
     assert request.min_confidence is not None
     max_head = request.max_head
     if max_head is None and (possible := possible_rules(found, None)) > MOST_RULES:
-        job.say(f"{possible:,} rules are possible: heads are of one item (--max_head N for more)")
+        job.say(words("one_head", n=possible))
         max_head = 1
     with job.stage("rules"):
         made = rules(found, request.min_confidence, max_head=max_head, strict=request.strict)

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,10 +23,11 @@ from experiments.label import Label, Result
 from experiments.lexicon_pictures import lengths_picture, merges_picture, ranks_picture
 from experiments.mining_run import Job, Plan, Say, check_out, claim_parts, peak_megabytes, recorded
 from experiments.store.location import Store
+from experiments.words import ENGLISH, Words
 from mining.corpus import Policy, units
 from mining.frames import jieba_words
 from mining.lexicon import Lexicon, Settings, mine_lexicon, read_words
-from mining.merges import greedy_merges
+from mining.merges import Merge, greedy_merges
 from mining.ngrams import count
 from mining.segment import Segmenter, score
 from mining.sources import HUB, NAMES, Sources, open_texts, policy_of, pydoc_words
@@ -188,7 +189,9 @@ def is_path(name: str) -> bool:
     return name not in (*NAMES, STDIN) and not name.startswith(HUB)
 
 
-def mine(request: Request, *, store: Store, label: Label, out: Path | None = None, say: Say) -> Mined:
+def mine(
+    request: Request, *, store: Store, label: Label, out: Path | None = None, say: Say, words: Words = ENGLISH
+) -> Mined:
     """Mines, and records it.
 
     Raises ConfigError, before there is a run, for a source or setting that cannot be used.
@@ -211,11 +214,11 @@ def mine(request: Request, *, store: Store, label: Label, out: Path | None = Non
         _write(job, lexicon, texts, request)
         gold = _against_gold(job, lexicon) if request.sources == (DEFAULT,) else {}
         told |= _plain(lexicon, texts, gold) | {"files": [str(path) for path in job.written]}
-        for line in _lines(job, lexicon, texts, request, gold):
+        for line in _lines(job, lexicon, texts, request, gold, words):
             job.say(line)
         for path in job.written:
-            job.say(f"written: {path}")
-        job.say(f"cut a text: taolu segment TEXT --lexicon {job.writer.run_id[:8]}   look: taolu dashboard")
+            job.say(words("written", path=path))
+        job.say(words("lexicon_next", run=job.writer.run_id[:8]))
     return Mined(job.result, {"data": {**facts, "digest": digest}, **told})
 
 
@@ -301,13 +304,16 @@ def _write(job: Job, lexicon: Lexicon, texts: Texts, request: Request) -> None:
                 path.unlink()  # the table's own, with a BOM, is in `out`
                 continue
             job.also(path.name, partial(shutil.copyfile, path))
-    if lexicon.merges:
-        job.table("merges", _merges_table(lexicon))
+    first = beginning_merges(texts, request.units)
+    own = lexicon.merges, facts["n_units"]
+    merges, n_units = own if lexicon.merges else first
+    if merges:
+        job.table("merges", merges_table(merges, n_units))
     sample = texts.beginning(SAMPLE)
     gaps = Segmenter(lexicon.scores).gaps(sample)
     job.file("gaps.npz", lambda path: _save_npz(path, **gaps._asdict()))
     job.file("sample.txt", lambda path: path.write_bytes(sample.encode("utf-8", "replace")))
-    curve = bits_curve(texts, request.units)
+    curve = bits_curve(first[0])
     now = int(time.time() * 1000)
     job.writer.metrics(("bits_per_character", bits, now, step) for step, bits in curve)
     before, after = (facts["bits_per_character"][name] for name in ("units", "words"))
@@ -338,12 +344,22 @@ def words_table(lexicon: Lexicon) -> pa.Table:
     return pa.table({"word": pa.array(words, pa.string()), **{k: pa.array(v) for k, v in lexicon.columns().items()}})
 
 
-def _merges_table(lexicon: Lexicon) -> pa.Table:
-    """A row a merge of the greedy method, in order."""
+def merges_table(merges: Sequence[Merge], n_units: int) -> pa.Table:
+    """A row a merge, in order: left and right became word, which saved so many bits of the text.
+
+    Args:
+        merges: some.
+        n_units: of the text.
+    """
     import pyarrow as pa
 
-    names = ("left", "right", "token", "n_ab", "n_a", "n_b", "n_tokens", "bits_before", "bits_after", "gain")
-    return pa.table({name: [getattr(merge, name) for merge in lexicon.merges] for name in names})
+    left, right = ([merge.parts[at].encode("utf-8", "replace").decode() for merge in merges] for at in (0, 1))
+    found = {"left": left, "right": right, "word": [a + b for a, b in zip(left, right, strict=True)]}
+    texts = {name: pa.array(each, pa.string()) for name, each in found.items()}
+    saved = [(merge.bits_before - merge.bits_after) * n_units for merge in merges]
+    names = ("n_ab", "n_a", "n_b", "n_tokens", "bits_before", "bits_after", "gain")
+    numbers = {name: [getattr(merge, name) for merge in merges] for name in names}
+    return pa.table({**texts, "saved_bits": saved, **numbers})
 
 
 def _save_npz(path: Path, **arrays: Any) -> None:
@@ -351,14 +367,18 @@ def _save_npz(path: Path, **arrays: Any) -> None:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
-def bits_curve(texts: Texts, policy: Policy) -> list[tuple[int, float]]:
-    """Bits a character by frequencies of tokens, after 0, 1, ... merges by F* of the beginning of the texts."""
+def beginning_merges(texts: Texts, policy: Policy) -> tuple[tuple[Merge, ...], int]:
+    """The first merges by F* of the beginning of the texts, and the units of that."""
     found = units(texts.beginning(CURVE_UNITS), policy)
-    if not len(found):
-        return []
-    merges = list(greedy_merges(found, criterion="fstar", n_merges=CURVE_MERGES))
+    return (tuple(greedy_merges(found, criterion="fstar", n_merges=CURVE_MERGES)) if len(found) else ()), len(found)
+
+
+def bits_curve(merges: Sequence[Merge]) -> list[tuple[int, float]]:
+    """Bits a character by frequencies of tokens, after 0, 1, ... merges; at CURVE_POINTS of them at most."""
     curve = [(0, merges[0].bits_before)] if merges else []
     curve += [(at, merge.bits_after) for at, merge in enumerate(merges, 1)]
+    if not curve:
+        return []
     kept = np.unique(np.linspace(0, len(curve) - 1, min(CURVE_POINTS, len(curve))).astype(int)).tolist()
     return [curve[at] for at in kept]
 
@@ -392,25 +412,32 @@ def shown_words(lexicon: Lexicon, rows: np.ndarray[Any, Any], n: int = SHOWN) ->
     return [lexicon.words[at] for at in rows.tolist() if len(lexicon.words[at]) > 1][:n]
 
 
-def _lines(job: Job, lexicon: Lexicon, texts: Texts, request: Request, gold: Mapping[str, float]) -> Iterator[str]:
+def _lines(
+    job: Job, lexicon: Lexicon, texts: Texts, request: Request, gold: Mapping[str, float], words: Words
+) -> Iterator[str]:
     facts = lexicon.facts
     seconds = job.metrics["cpu/count_seconds"] + job.metrics["cpu/words_seconds"]
     megabytes = texts.n_bytes / 1e6
-    yield (
-        f"{' '.join(request.sources)}: {megabytes:.2f} MB, {texts.n_characters:,} characters, {facts['n_units']:,} "
-        f"units in {facts['n_segments']:,} segments; {seconds:.1f} CPU-s, {megabytes / max(seconds, 0.01):.2f} MB/s"
+    yield words(
+        "lexicon_read",
+        sources=" ".join(request.sources),
+        megabytes=megabytes,
+        characters=texts.n_characters,
+        units=facts["n_units"],
+        segments=facts["n_segments"],
+        seconds=seconds,
+        speed=megabytes / max(seconds, 0.01),
     )
     before, after = (facts["bits_per_character"][name] for name in ("units", "words"))
-    yield f"{len(lexicon):,} words; bits a character {before:.3f} before, {after:.3f} after"
-    yield f"best: {' '.join(shown_words(lexicon, np.arange(len(lexicon)))) or 'none of more than one unit'}"
+    yield words("lexicon_found", n=len(lexicon), before=before, after=after)
+    best = " ".join(shown_words(lexicon, np.arange(len(lexicon))))
+    yield words("lexicon_best", words=best or words("lexicon_no_words"))
     if request.known is not None and not request.new_only:
         share = float(lexicon.is_known.mean()) if len(lexicon) else 0.0
-        yield f"known to {request.known}: {share:.1%}"
-        yield f"new: {' '.join(shown_words(lexicon, np.flatnonzero(~lexicon.is_known))) or 'none'}"
+        yield words("lexicon_known", dictionary=request.known, share=share)
+        new = " ".join(shown_words(lexicon, np.flatnonzero(~lexicon.is_known)))
+        yield words("lexicon_new", words=new or words("none"))
     elif request.known is None:
-        yield "new words: compare with a dictionary, --known FILE or --known jieba"
+        yield words("lexicon_compare")
     if gold:
-        yield (
-            f"against the original spaces: F of words {gold['token_f']:.3f}, of borders {gold['border_f']:.3f} "
-            f"(precision {gold['border_precision']:.3f}, recall {gold['border_recall']:.3f})"
-        )
+        yield words("lexicon_gold", **gold)

@@ -284,13 +284,13 @@ def _import(package: Package, store: Store) -> Imported:
     return Imported(store.label, tuple(plan.runs), names, plan.present)
 
 
-def _documents(package: Package, ids: Iterable[str]) -> Iterator[tuple[Document, Iterator[Value]]]:
+def _documents(package: Package, ids: Iterable[str]) -> Iterator[tuple[Document, Iterator[list[Value]]]]:
     for run_id in ids:
         yield package.document(f"runs/{run_id}/run.json"), _values(package, run_id)
 
 
-def _values(package: Package, run_id: str) -> Iterator[Value]:
-    return (Value(*line) for line in package.lines(f"runs/{run_id}/metrics.jsonl"))
+def _values(package: Package, run_id: str) -> Iterator[list[Value]]:
+    return ([Value(*each) for each in line] for line in package.lines(f"runs/{run_id}/metrics.jsonl"))
 
 
 def _plan(package: Package, store: Store) -> _Plan:

@@ -34,7 +34,7 @@ def finished_before(config: Config, store: Store, say: Say) -> Result | None:
         what = "not the same code" if not same else "not the same data" if digest else "its data has no digest"
         say(f"run {alike[0].run_id[:8]} {alike[0].name} has the same config, but {what}")
         return None
-    return _result(found)
+    return result_of(found)
 
 
 def _with_config(store: Store, config: Config) -> list[RunRecord]:
@@ -66,7 +66,8 @@ def _code_now(config: Config, store: Store) -> dict[str, str]:
     }
 
 
-def _result(record: RunRecord) -> Result:
+def result_of(record: RunRecord) -> Result:
+    """How a run that has ended, ended."""
     return Result(
         run_id=record.run_id,
         name=record.name,

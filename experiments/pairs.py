@@ -25,6 +25,7 @@ from experiments.run import FINISHED, KILLED, Label, Result, silent
 from experiments.store.configs import LIMITS
 from experiments.store.location import Store, locate
 from experiments.trainer import PLACE
+from experiments.words import ENGLISH, Words, padded
 
 AGAINST = "taolu.against"  # tag
 ARMS = ("parent", "changed")
@@ -99,29 +100,29 @@ class Effect:
             found["independent_runs"] = independent_runs(parent, changed)
         return found
 
-    def lines(self) -> Iterator[str]:
+    def lines(self, words: Words = ENGLISH) -> Iterator[str]:
         """A table of the pairs, and the effect in a sentence or two."""
-        yield f"{'seed':>6}  {'parent':>12}  {'changed':>12}  {'difference':>12}"
+        heads = [words(f"pair_{name}") for name in ("seed", "parent", "changed", "difference")]
+        yield "  ".join(padded(head, width, right=True) for head, width in zip(heads, (6, 12, 12, 12), strict=True))
         for pair in self.pairs:
             cells = [_cell(value) for value in (pair.parent, pair.changed)]
             yield f"{pair.seed:>6}  {cells[0]:>12}  {cells[1]:>12}  {_cell(pair.difference, '+'):>12}"
         found = self.plain()
         lost = len(self.pairs) - found["n"]
         if lost:
-            yield f"{lost} of {len(self.pairs)} pairs have no finite {self.metric} on both sides and are left out"
+            yield words("pairs_lost", lost=lost, n=len(self.pairs), metric=self.metric)
         if found["mean"] is None:
-            yield "no interval: it takes two pairs with a finite value on both sides"
+            yield words("pairs_none")
             return
-        yield (
-            f"{self.metric} ({self.mode}): {'; '.join(self.changes)}: {found['mean']:+.4g}, 95 % interval "
-            f"[{found['low']:+.4g}, {found['high']:+.4g}], {found['n']} pairs: {self._verdict(found)}"
-        )
+        told = {key: found[key] for key in ("mean", "low", "high", "n")}
+        told |= {"mode": words(f"mode_{self.mode}"), "verdict": words(f"effect_{self._verdict(found)}")}
+        yield words("effect", metric=self.metric, changes="; ".join(self.changes), **told)
         if (n_runs := found["independent_runs"]) is not None:
-            yield f"{2 * found['n']} paired runs; about {n_runs} independent ones would give an interval as narrow"
+            yield words("effect_saved", paired=2 * found["n"], independent=n_runs)
 
     def _verdict(self, found: Mapping[str, Any]) -> str:
         if found["low"] <= 0 <= found["high"]:
-            return "no effect seen"
+            return "none"
         return "better" if (found["mean"] > 0) == (self.mode == "max") else "worse"
 
 

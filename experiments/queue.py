@@ -28,11 +28,13 @@ from experiments.store.heartbeat import TAG, is_dead, is_stale, owner
 from experiments.store.location import Store, redact, redact_value
 from experiments.store.read import read_run
 from experiments.store.replay import reap, replay
+from experiments.words import ENGLISH, Words, padded
 
 if TYPE_CHECKING:
     from experiments.run import Label
 
 WAITING, DONE, FAILED = "waiting", "done", "failed"
+ORPHAN = "its worker is gone; the next one takes it"
 MOST_DEATHS = 3  # of the processes that ran an item, before no other takes it
 BUILD_SECONDS = 3600.0  # a process of another host that has taken an item may need so long to begin its run
 STOPPED = "stopped"  # file beside a taken item: `taolu stop` ends the item too
@@ -332,17 +334,20 @@ def listed(store: Store, limit: int) -> list[dict[str, Any]]:
     return [_row(*file) for file in (*over, *running, *waiting)]
 
 
-def table_lines(rows: Sequence[Mapping[str, Any]], store: Store) -> Iterator[str]:
+def table_lines(rows: Sequence[Mapping[str, Any]], store: Store, words: Words = ENGLISH) -> Iterator[str]:
     """The rows of `listed` as a table."""
     if not rows:
-        yield f"the queue of {store.label} is empty; fill it: taolu queue add vae"
+        yield words("queue_empty", store=store.label)
         return
-    yield f"{'item':>5}  {'state':8}  {'run':8}  command"
+    item, state, run, command = (words(f"queue_{name}") for name in ("item", "state", "run", "command"))
+    yield "  ".join([padded(item, 5, right=True), padded(state, 8), padded(run, 8), command])
     for row in rows:
-        note = f"  ({row['error']})" if row["error"] else ""
-        yield f"{row['number']:>5}  {row['state']:8}  {(row['run_id'] or '-')[:8]:8}  {row['command']}{note}"
-    counts = [f"{sum(row['state'] == state for row in rows)} {state}" for state in (WAITING, "running")]
-    yield f"{', '.join(counts)}; store {store.label}" + ("" if rows[-1]["state"] != WAITING else "; run: taolu worker")
+        error = words("queue_orphan") if row["error"] == ORPHAN else row["error"]
+        cells = [f"{row['number']:>5}", padded(words(f"state_{row['state']}"), 8), f"{(row['run_id'] or '-')[:8]:8}"]
+        yield "  ".join([*cells, row["command"], *([f"({error})"] if error else [])])
+    counts = {name: sum(row["state"] == name for row in rows) for name in (WAITING, "running")}
+    hint = words("queue_work") if rows[-1]["state"] == WAITING else ""
+    yield words("queue_counts", **counts, store=store.label) + hint
 
 
 def _row(state: str, where: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -356,7 +361,7 @@ def _row(state: str, where: Mapping[str, Any], path: Path) -> dict[str, Any]:
         "added": item.added,
         "host": where.get("host"),
         "pid": where.get("pid"),
-        "error": item.error or ("its worker is gone; the next one takes it" if where and state == WAITING else ""),
+        "error": item.error or (ORPHAN if where and state == WAITING else ""),
     }
 
 

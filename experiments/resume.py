@@ -97,6 +97,7 @@ def go_on(
 
     Raises ConfigError when there is no checkpoint, when a key may not change, or when the data's content has changed.
     """
+    say = silent if seat.group.rank else say
     checkpoint = record.folder / "checkpoints" / "last.ckpt"
     state = load_checkpoint(checkpoint)
     changed = changes(old, config.flat())
@@ -189,17 +190,24 @@ def stored_and_given(
 ) -> tuple[Settings, Config]:
     """The run's own settings by dotted key, and its config with the options over it.
 
-    What was kept secret is the run's own again when it is given.
-    Raises ConfigError when it is not.
+    Raises ConfigError when what was kept secret is not given again.
     """
     file = str(stored_config(record))
-    old, new = resolve(file).flat(), resolve(file, options, overrides)
-    given = new.flat()
+    new = resolve(file, options, overrides)
+    return revealed(resolve(file).flat(), new.flat()), new
+
+
+def revealed(old: Settings, given: Settings) -> Settings:
+    """The settings of a run, by dotted key, with what was kept secret as it is given again.
+
+    Raises ConfigError when it is not.
+    """
+    found = dict(old)
     for key in [key for key, value in old.items() if _is_hidden(value)]:
         if _is_hidden(given.get(key)):
             raise ConfigError(f"{key} was kept secret; give it again: --{key} VALUE")
-        old[key] = given.get(key)
-    return old, new
+        found[key] = given.get(key)
+    return found
 
 
 def _is_hidden(value: Any) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from experiments.words import ENGLISH, Words
 from mining.apriori import Itemsets
 
 if TYPE_CHECKING:
@@ -46,26 +47,29 @@ def plain(found: Itemsets, table: pa.Table) -> dict[str, Any]:
     }
 
 
-def lines(found: Itemsets, table: pa.Table, seconds: float) -> Iterator[str]:
+def lines(found: Itemsets, table: pa.Table, seconds: float, words: Words = ENGLISH) -> Iterator[str]:
     """For people: itemsets, their lengths, the first rules."""
     share = found.minimum / max(found.n_baskets, 1)
-    where = f"in at least {found.minimum:,} of {found.n_baskets:,} baskets ({share:.3g})"
-    yield f"{len(found):,} itemsets {where}, {seconds:.2f} s"
+    counts = {"n": len(found), "least": found.minimum, "baskets": found.n_baskets}
+    yield words("itemsets_found", **counts, share=share, seconds=seconds)
     if not found.complete:
-        yield "INCOMPLETE: the budget ended the search; raise --min_support, --budget_itemsets, _seconds or _megabytes"
-    yield "  ".join(f"length {length}: {n:,}" for length, n in by_length(found).items()) or "length 1: 0"
-    yield f"{table.num_rows:,} rules{', the best:' if table.num_rows > SHOWN else ''}"
-    yield from rule_lines(table.slice(0, SHOWN).to_pylist())
+        yield words("incomplete")
+    yield "  ".join(words("of_length", length=length, n=n) for length, n in (by_length(found) or {1: 0}).items())
+    yield words("rules_best" if table.num_rows > SHOWN else "rules_found", n=table.num_rows)
+    yield from rule_lines(table.slice(0, SHOWN).to_pylist(), words=words)
 
 
-def rule_lines(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> Iterator[str]:
+def rule_lines(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = COLUMNS, words: Words = ENGLISH
+) -> Iterator[str]:
     """Rules as a table."""
     if rows:
         import pandas as pd
 
         from experiments.listing import column_lines
 
-        yield from column_lines(pd.DataFrame([{"rule": arrow(row), **{k: row[k] for k in columns}} for row in rows]))
+        table = pd.DataFrame([{"rule": arrow(row), **{k: row[k] for k in columns}} for row in rows])
+        yield from column_lines(table, words)
 
 
 def arrow(row: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from experiments.errors import ConfigError
 from experiments.rule_report import rule_lines
 from experiments.store.rules import Difference
+from experiments.words import ENGLISH, Words
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
 CHANGES = 20  # of a comparison, as text
 
 
-def difference_lines(found: Difference) -> Iterator[str]:
+def difference_lines(found: Difference, words: Words = ENGLISH) -> Iterator[str]:
     """What two runs differ in, for people."""
-    for what, rows in (("only in the first", found.lost), ("only in the second", found.won)):
-        yield f"{rows.num_rows:,} rules {what}"
-        yield from rule_lines(rows.slice(0, CHANGES).to_pylist())
-    yield f"{found.changed.num_rows:,} rules in both with other figures, {found.n_equal:,} as they were"
+    for what, rows in (("lost", found.lost), ("won", found.won)):
+        yield words(f"rules_{what}", n=rows.num_rows)
+        yield from rule_lines(rows.slice(0, CHANGES).to_pylist(), words=words)
+    yield words("rules_changed", n=found.changed.num_rows, equal=found.n_equal)
     columns = ("confidence", "confidence after", "lift", "lift after")
-    yield from rule_lines(found.changed.slice(0, CHANGES).to_pylist(), columns)
+    yield from rule_lines(found.changed.slice(0, CHANGES).to_pylist(), columns, words)
 
 
 def write_rules(table: pa.Table, path: Path) -> None:

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, IterableDataset
+from pytorch_lightning.utilities.model_helpers import is_overridden
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
 
 from experiments.build import (
     Say,
@@ -51,7 +52,7 @@ from experiments.store.read import read_run
 from experiments.store.write import RunWriter, create_run, open_store
 from experiments.trainer import TrainerOptions
 from lightning_modules.data.image_set import ImageSet
-from lightning_modules.data.resumable import Resumable
+from lightning_modules.data.resumable import Resumable, divided, is_divisible
 
 PREEMPTED = "taolu.preempted"  # tag: by which signal, after which step, a run was ended that is to be started again
 PROCESSES = "taolu.processes"  # tag: how many trained together, in the last session
@@ -99,7 +100,7 @@ def run(
     notifier = Notifier(label.notify, say)
     notifier.check()
     with nullcontext(seat) if seat else seated(config) as seat:
-        word, signals = seat.word, seat.signals
+        word, signals, say = seat.word, seat.signals, silent if seat.group.rank else say
         threads = set_threads(word.threads if word else config.values.get("threads"), seat.group.n_local)
         module, data = build_parts(config)
         config = config.with_threads(threads)
@@ -406,27 +407,37 @@ def _fit(trainer: pl.Trainer, session: Session) -> None:
         else:
             train, validation = data if isinstance(data, tuple) else (data, None)
             train = _resumable(train, trainer, session)
+            validation = divided(validation) if trainer.world_size > 1 else validation
             trainer.fit(module, train, validation, ckpt_path=path, weights_only=plain)
 
 
 @contextmanager
 def _resuming_exactly(owner: Any, trainer: pl.Trainer, session: Session) -> Iterator[None]:
-    """The training loader of a data module, or of a module that brings its own, made to resume while this lasts."""
-    original = getattr(owner, "train_dataloader", None)
-    if original is None or isinstance(owner, ImageSet) or trainer.world_size > 1:
+    """The loaders of a data module, or of a module that brings its own, while this lasts: training's resumes exactly.
+
+    With several processes each loader shows every row to one of them.
+    """
+    train = getattr(owner, "train_dataloader", None)
+    if train is None or isinstance(owner, ImageSet):
         yield
         return
-    owner.train_dataloader = lambda: _resumable(original(), trainer, session)
+    owner.train_dataloader = lambda: _resumable(train(), trainer, session)
+    if trainer.world_size > 1 and is_overridden("val_dataloader", owner):
+        validation = owner.val_dataloader
+        owner.val_dataloader = lambda: divided(validation())
     try:
         yield
     finally:
         del owner.train_dataloader
+        vars(owner).pop("val_dataloader", None)
 
 
 def _resumable(loader: Any, trainer: pl.Trainer, session: Session) -> Any:
     """A plain DataLoader, resuming exactly; any other loader as it is."""
-    if trainer.world_size > 1 or not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return loader
+    if trainer.world_size > 1 and not is_divisible(loader) and not isinstance(loader.sampler, DistributedSampler):
+        return loader  # with what sampler Lightning finds for it
     return Resumable(loader, int(session.config.values["seed"]), session.options.limit_train_batches)
 
 

@@ -28,6 +28,32 @@ class ExactDDP(DDPStrategy):
         return super().reduce(tensor, group, reduce_op)
 
 
+class OneMean(pl.Callback):
+    """What a module logs of an epoch without `sync_dist` becomes the mean over the rows of all processes.
+
+    Rank zero's own part would be recorded else, and each process would stop, or lower its learning rate, by its own.
+    What some processes do not log is left alone: to wait for them would be to wait for ever.
+    """
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Before the means are taken."""
+        self._agree(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Likewise."""
+        self._agree(trainer)
+
+    def _agree(self, trainer: pl.Trainer) -> None:
+        results = trainer._results
+        own = {} if results is None else {key: result.meta for key, result in results.items() if result.is_tensor}
+        lone = [key for key, meta in own.items() if meta.on_epoch and not meta.on_step and not meta.sync.should]
+        everyone: list[list[str]] = [[] for _ in range(trainer.world_size)]
+        torch.distributed.all_gather_object(everyone, [key for key in lone if not own[key].sync.rank_zero_only])
+        for key in lone:
+            if all(key in keys for keys in everyone):
+                own[key].sync.should = True
+
+
 def strategy_for(module: pl.LightningModule, options: TrainerOptions, processes: int) -> str | Strategy:
     """The strategy of a run, with the flags its module needs.
 

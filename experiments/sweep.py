@@ -192,7 +192,9 @@ class Queue:
             if not self._is_left(trials):
                 return None
             self._study.sampler = make_sampler(design, len(trials))
-            trial = self._study.ask(distributions(design))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # that ask renews no lease: `lease` does
+                trial = self._study.ask(distributions(design))
             self._storage.record_heartbeat(trial._trial_id)
             trial.set_user_attr("owner", {**owner(), "time": time.time()})  # last: a trial without is nobody's
         return Taken(trial.number, _point(design, trial.params), trial)

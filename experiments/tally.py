@@ -197,9 +197,11 @@ class Teller:
         writer: of the sweep's run.
         design: of the sweep.
         say: prints one line.
+        words: of the language.
     """
 
-    def __init__(self, writer: RunWriter, design: Design, say: Callable[[str], None]) -> None:
+    def __init__(self, writer: RunWriter, design: Design, say: Callable[[str], None], words: Words = ENGLISH) -> None:
+        self._words = words
         self._writer = writer
         self._design = design
         self._say = say
@@ -212,13 +214,14 @@ class Teller:
     def tell(self, tally: Tally) -> None:
         """Where it is now."""
         self._first = tally.done if self._first is None else self._first
-        line = "  ".join(filter(None, [tally.counts(), tally.best(), self._left(tally)]))
+        counts = tally.counts(self._words)
+        line = "  ".join(filter(None, [counts, tally.best(self._words), self._left(tally)]))
         if self._bar is not None:
             self._bar.update(
                 self._bar.tasks[0].id, refresh=True, total=self._design.n_planned(), completed=tally.done, line=line
             )
-        elif tally.counts() != self._line and time.monotonic() - self._told > LINE_SECONDS:
-            self._told, self._line = time.monotonic(), tally.counts()
+        elif counts != self._line and time.monotonic() - self._told > LINE_SECONDS:
+            self._told, self._line = time.monotonic(), counts
             self._say(line)
         self._record(tally)
 
@@ -227,7 +230,9 @@ class Teller:
         if not planned or not done:
             return ""
         seconds = (time.monotonic() - self._started) / done * max(planned - tally.done - len(tally.failed), 0)
-        return f"left {seconds:.0f} s" if seconds < 120 else f"left {seconds / 60:.0f} min"
+        if seconds < 120:
+            return self._words("tally_left_seconds", n=seconds)
+        return self._words("tally_left_minutes", n=seconds / 60)
 
     def _record(self, tally: Tally) -> None:
         if time.monotonic() - self._beat > BEAT_SECONDS:

@@ -101,6 +101,19 @@ WORDS: dict[str, tuple[str, str]] = {
     "many_files": ("{folder}/  {n} files", "{folder}/  {n} 个文件"),
     # sweeps
     "study_head": ("{name}  {counts}  sweep's run {run}", "{name}  {counts}  扫描的运行 {run}"),
+    "sweep_opening": (
+        "sweep {run} {name}  {trials}  workers {workers}  store {store}",
+        "扫描 {run} {name}  {trials}  工作进程 {workers}  存储 {store}",
+    ),
+    "sweep_waits": (
+        "{status} {name}; workers: taolu sweep worker {name} {where}",
+        "{status} {name}；加入工作进程：taolu sweep worker {name} {where}",
+    ),
+    "sweep_local": (
+        "of this machine only: machines share a sweep through --store postgresql://...",
+        "仅限本机：多台机器通过 --store postgresql://... 共享一次扫描",
+    ),
+    "any_trials": ("any number of trials", "试验数不限"),
     "study_more": ("more: optuna-dashboard {url}", "更多：optuna-dashboard {url}"),
     "tally_done": ("{done} done", "完成 {done}"),
     "tally_done_of": ("{done}/{planned} done", "完成 {done}/{planned}"),
@@ -258,6 +271,229 @@ WORDS: dict[str, tuple[str, str]] = {
         "另有 {n} 张图片未收入：超过 {megabytes:.0f} MB。",
     ),
     "report_caption": ("{group}: {name}, step {step}, {run}", "{group}：{name}，第 {step} 步，{run}"),
+    # mining
+    "baskets_read": (
+        "{name}: {baskets:,} baskets, {items:,} items, {mean:.1f} a basket",
+        "{name}：{baskets:,} 个篮子，{items:,} 种物品，每篮 {mean:.1f} 个",
+    ),
+    "baskets_in_parts": ("{name}: mined in parts", "{name}：分块挖掘"),
+    "baskets_duplicates": ("duplicates counted once", "个重复只计一次"),
+    "baskets_missing": ("missing left out", "个缺失值略去"),
+    "baskets_empty": ("empty baskets", "个空篮"),
+    "baskets_without a basket": ("without a basket", "个不属于任何篮子"),
+    "baskets_layout": (" (read as {layout})", "（按 {layout} 读取）"),
+    "chosen": ("chosen: {what}", "自动选定：{what}"),
+    "chosen_support": (
+        "support {share:g} (for at most about {n:,} itemsets)",
+        "支持度 {share:g}（项集至多约 {n:,} 个）",
+    ),
+    "chosen_confidence": ("confidence {share:g}", "置信度 {share:g}"),
+    "chosen_significance": (
+        "rules significant at {level:.0%} (Fisher, Holm)",
+        "规则在 {level:.0%} 水平显著（Fisher，Holm）",
+    ),
+    "chosen_redundant": ("none redundant", "去掉冗余规则"),
+    "one_head": (
+        "{n:,} rules are possible: heads are of one item (--max_head N for more)",
+        "可能的规则有 {n:,} 条：后件只取一个物品（要更多：--max_head N）",
+    ),
+    "itemsets_found": (
+        "{n:,} itemsets in at least {least:,} of {baskets:,} baskets ({share:.3g}), {seconds:.2f} s",
+        "{n:,} 个项集，出现于 {baskets:,} 个篮子中的至少 {least:,} 个（{share:.3g}），{seconds:.2f} 秒",
+    ),
+    "incomplete": (
+        "INCOMPLETE: the budget ended the search; raise --min_support, --budget_itemsets, _seconds or _megabytes",
+        "不完整：预算用尽；提高 --min_support、--budget_itemsets、_seconds 或 _megabytes",
+    ),
+    "of_length": ("length {length}: {n:,}", "长度 {length}：{n:,}"),
+    "rules_found": ("{n:,} rules", "{n:,} 条规则"),
+    "rules_best": ("{n:,} rules, the best:", "{n:,} 条规则，最好的："),
+    "rules_filter": (
+        "filter the rules: taolu rules {run} --item X --min_lift 2   look: taolu dashboard",
+        "筛选规则：taolu rules {run} --item X --min_lift 2   查看：taolu dashboard",
+    ),
+    "rules_of": ("{n:,} of {total:,} rules", "{total:,} 条规则中的 {n:,} 条"),
+    "rules_shown": (", {n} shown", "，列出 {n} 条"),
+    "rules_lost": ("{n:,} rules only in the first", "仅在第一次运行中的规则：{n:,}"),
+    "rules_won": ("{n:,} rules only in the second", "仅在第二次运行中的规则：{n:,}"),
+    "rules_changed": (
+        "{n:,} rules in both with other figures, {equal:,} as they were",
+        "两次都有而数值不同的规则：{n:,}；相同的：{equal:,}",
+    ),
+    "lexicon_read": (
+        (
+            "{sources}: {megabytes:.2f} MB, {characters:,} characters, {units:,} units in {segments:,} segments; "
+            "{seconds:.1f} CPU-s, {speed:.2f} MB/s"
+        ),
+        (
+            "{sources}：{megabytes:.2f} MB，{characters:,} 个字符，{segments:,} 段共 {units:,} 个单元；"
+            "{seconds:.1f} CPU 秒，{speed:.2f} MB/s"
+        ),
+    ),
+    "lexicon_found": (
+        "{n:,} words; bits a character {before:.3f} before, {after:.3f} after",
+        "{n:,} 个词；每字比特数由 {before:.3f} 降为 {after:.3f}",
+    ),
+    "lexicon_best": ("best: {words}", "最好的：{words}"),
+    "lexicon_no_words": ("none of more than one unit", "没有多于一个单元的词"),
+    "lexicon_known": ("known to {dictionary}: {share:.1%}", "{dictionary} 已收：{share:.1%}"),
+    "lexicon_new": ("new: {words}", "新词：{words}"),
+    "none": ("none", "无"),
+    "lexicon_compare": (
+        "new words: compare with a dictionary, --known FILE or --known jieba",
+        "新词：与词典比较，--known FILE 或 --known jieba",
+    ),
+    "lexicon_gold": (
+        (
+            "against the original spaces: F of words {token_f:.3f}, of borders {border_f:.3f} "
+            "(precision {border_precision:.3f}, recall {border_recall:.3f})"
+        ),
+        (
+            "与原文空格比较：词的 F {token_f:.3f}，边界的 F {border_f:.3f}"
+            "（精确率 {border_precision:.3f}，召回率 {border_recall:.3f}）"
+        ),
+    ),
+    "lexicon_next": (
+        "cut a text: taolu segment TEXT --lexicon {run}   look: taolu dashboard",
+        "切分文本：taolu segment TEXT --lexicon {run}   查看：taolu dashboard",
+    ),
+    "lexicon_both": (
+        "{both:,} words in both, {first:,} in A alone, {second:,} in B alone",
+        "两者共有 {both:,} 个词，仅 A 有 {first:,} 个，仅 B 有 {second:,} 个",
+    ),
+    "lexicon_alone": ("{name} alone: {words}", "仅 {name} 有：{words}"),
+    "lexicon_ratios": ("share in B over that in A: {words}", "在 B 中的占比与在 A 中之比：{words}"),
+    "score_words": ("words", "词"),
+    "score_borders": ("borders", "边界"),
+    "score": ("precision {p:.4f}  recall {r:.4f}  F {f:.4f}", "精确率 {p:.4f}  召回率 {r:.4f}  F {f:.4f}"),
+    # the queue
+    "queue_empty": (
+        "the queue of {store} is empty; fill it: taolu queue add vae",
+        "{store} 的队列是空的；加入一项：taolu queue add vae",
+    ),
+    "queue_item": ("item", "项目"),
+    "queue_state": ("state", "状态"),
+    "queue_run": ("run", "运行"),
+    "queue_command": ("command", "命令"),
+    "state_waiting": ("waiting", "等待中"),
+    "state_running": ("running", "进行中"),
+    "state_done": ("done", "完成"),
+    "state_failed": ("failed", "失败"),
+    "queue_orphan": (
+        "its worker is gone; the next one takes it",
+        "它的工作进程已不在；由下一个接手",
+    ),
+    "queue_counts": (
+        "{waiting} waiting, {running} running; store {store}",
+        "等待中 {waiting}，进行中 {running}；存储 {store}",
+    ),
+    "queue_work": ("; run: taolu worker", "；运行：taolu worker"),
+    # the effect of a change
+    "pair_seed": ("seed", "种子"),
+    "pair_parent": ("parent", "原运行"),
+    "pair_changed": ("changed", "改动后"),
+    "pair_difference": ("difference", "差"),
+    "pairs_lost": (
+        "{lost} of {n} pairs have no finite {metric} on both sides and are left out",
+        "{n} 对中有 {lost} 对并非两边都有有限的 {metric}，未计入",
+    ),
+    "pairs_none": (
+        "no interval: it takes two pairs with a finite value on both sides",
+        "没有区间：至少需要两对两边都有有限值的运行",
+    ),
+    "effect": (
+        "{metric} ({mode}): {changes}: {mean:+.4g}, 95 % interval [{low:+.4g}, {high:+.4g}], {n} pairs: {verdict}",
+        "{metric}（{mode}）：{changes}：{mean:+.4g}，95 % 区间 [{low:+.4g}, {high:+.4g}]，{n} 对：{verdict}",
+    ),
+    "mode_max": ("max", "越大越好"),
+    "mode_min": ("min", "越小越好"),
+    "effect_none": ("no effect seen", "看不出效果"),
+    "effect_better": ("better", "更好"),
+    "effect_worse": ("worse", "更差"),
+    "effect_saved": (
+        "{paired} paired runs; about {independent} independent ones would give an interval as narrow",
+        "{paired} 次成对的运行；同样窄的区间约需 {independent} 次独立的运行",
+    ),
+    # list
+    "list_sweeps": ("sweeps: taolu sweep NAME", "扫描：taolu sweep 名称"),
+    "list_hint": (
+        "taolu run NAME --help shows an experiment's options; FILE.yaml and FILE.py:Class run your own",
+        "taolu run 名称 --help 列出实验的选项；FILE.yaml 与 FILE.py:Class 运行你自己的",
+    ),
+    # demo
+    "demo_begins": ("training; runs go to {store}", "开始训练；运行保存于 {store}"),
+    "demo_browser": (
+        "see them in the browser: taolu dashboard   (http://127.0.0.1:8501)",
+        "在浏览器中查看：taolu dashboard   (http://127.0.0.1:8501)",
+    ),
+    "demo_next": ("next:", "接下来："),
+    "demo_verdict": ("{verdict}: {what}", "{verdict}：{what}"),
+    "demo_vae": ("VAE, {n} epochs on 1,437 digits", "VAE，1,437 个数字训练 {n} 轮"),
+    "demo_vae_number": (
+        "ELBO {first:.1f} -> {last:.2f} nats, FID {fid:.1f}",
+        "ELBO {first:.1f} -> {last:.2f} 奈特，FID {fid:.1f}",
+    ),
+    "demo_vae_verdict": ("each quarter of the run beats the last", "每四分之一都优于前一个"),
+    "demo_gan": ("SN-GAN, {n} epochs on 1,437 digits", "SN-GAN，1,437 个数字训练 {n} 轮"),
+    "demo_gan_number": (
+        "FID {fid:.1f}, critic's constant in [{low:.2f}, {high:.2f}]",
+        "FID {fid:.1f}，判别器的常数在 [{low:.2f}, {high:.2f}] 内",
+    ),
+    "demo_gan_verdict": ("at most 1, {lag:.0%} for a lag", "至多 1，另留 {lag:.0%} 给滞后"),
+    "demo_gpt": ("GPT-2, {n:,} steps on Python's help", "GPT-2，在 Python 帮助文档上走 {n:,} 步"),
+    "demo_gpt_number": (
+        "{first:.2f} -> {last:.2f} bits a byte of text held out",
+        "留出文本每字节 {first:.2f} -> {last:.2f} 比特",
+    ),
+    "demo_gpt_verdict": ("each validation beats the last", "每次验证都优于上一次"),
+    "demo_paths": ("Momentum, {n} cells of (lr, beta)", "动量，(lr, beta) 的 {n} 格"),
+    "demo_paths_number": (
+        "{share:.0%} reach the global minimum; beta 0: {without:.0%}",
+        "{share:.0%} 到达全局极小点；beta 为 0：{without:.0%}",
+    ),
+    "demo_paths_verdict": ("only momentum leaves the poor one", "只有动量能离开差的极小点"),
+    "demo_sweep": ("Sweep, {n} runs over lr and batch size B", "扫描，对 lr 与批大小 B 的 {n} 次运行"),
+    "demo_sweep_number": (
+        "loss within {apart:.1%} at equal lr / B, else {most:.1f}x",
+        "lr / B 相同时损失相差 {apart:.1%}，否则 {most:.1f} 倍",
+    ),
+    "demo_sweep_verdict": ("lr / B alone counts, to {least:.0%}", "只有 lr / B 起作用，精度 {least:.0%}"),
+    "demo_rules": ("Apriori, imports of {n} stdlib modules", "Apriori，{n} 个标准库模块的导入"),
+    "demo_rules_number": ("{itemsets:,} itemsets, {rules:,} rules", "{itemsets:,} 个项集，{rules:,} 条规则"),
+    "demo_rules_verdict": ("the article's algorithm agrees", "与文章的算法一致"),
+    "demo_lexicon": ("Words of Python's help without spaces", "去掉空格的 Python 帮助文档中的词"),
+    "demo_lexicon_number": (
+        "{n:,} words, {units:.2f} -> {words:.2f} bits a letter",
+        "{n:,} 个词，每字母 {units:.2f} -> {words:.2f} 比特",
+    ),
+    "demo_lexicon_verdict": ("F of borders {f:.2f}, at least .8", "边界的 F 为 {f:.2f}，至少 .8"),
+    "demo_claims": ("{n} claims of the articles", "文章的 {n} 条命题"),
+    "demo_claims_number": ("{holds} hold, {fails} fail as written", "{holds} 条成立，{fails} 条照原文不成立"),
+    "demo_claims_verdict": ("verdicts as committed", "判定与提交的一致"),
+}
+
+# What each experiment and sweep is for, in Chinese; in English it stands at the head of its file.
+WHY: dict[str, str] = {
+    "classifier": "网络小到足以在每一步测量其噪声与锐度（kexue.fm/archives/5655）。",
+    "dirac_gan": "两个点的 GAN：看哪种约束能让训练静止下来（kexue.fm/archives/6583）。",
+    "gan_gaussians": "在平面上可以直接看到判别器，并数出生成器到达的模态。",
+    "gan_plain": "对照：判别器不受任何约束（Goodfellow 等 2014），与 wgan、wgan_gp、sngan 并列。",
+    "gpt2_finetune": "公开的 GPT-2 在你的文本上继续学习，全部权重或 LoRA 的少数权重。",
+    "gpt2_ml_finetune": "在一张卡上微调 GPT2_ML 的 13.9 亿个权重，kexue.fm/archives/7292 未能做到。",
+    "gpt2_pydoc": "GPT-2 从零学习 Python 自带的文档，并胜过 n 元计数（kexue.fm/archives/7292）。",
+    "gpt2_zh": "任意中文文本（给出路径），逐字，从零学起。",
+    "lipschitz_classifier": "Lipschitz 常数更小的分类器，对输入与权重的扰动是否更稳定（kexue.fm/archives/6051）？",
+    "paths": "动量越过梯度下降停留的差的极小点，但只在某些摩擦下（kexue.fm/archives/5655）。",
+    "sngan": "判别器的每一层除以其谱范数（kexue.fm/archives/6051；Miyato 等 2018）。",
+    "vae": "变分自编码器学出手写数字的二维地图（kexue.fm/archives/5383）。",
+    "wgan": "第一个约束 Lipschitz 常数的判别器：截断权重（kexue.fm/archives/6051）。",
+    "wgan_gp": "对判别器在真样本与生成样本之间的梯度加惩罚（kexue.fm/archives/6051）。",
+    "adaptive_vs_sgd": "自适应学习率容忍选得不好的 lr；各取最佳时它更好吗？（kexue.fm/archives/6234）",
+    "edge_of_stability": "全批下降变得越来越尖锐，直到 lr 乘最大曲率为 2，并停在那里（kexue.fm/archives/5655，S3）。",
+    "sgd_batch_lr": "SGD 的噪声，连同静止时的损失，由 lr / 批大小决定（kexue.fm/archives/5655，S2）。",
+    "sgd_momentum": "动量使一步长为 lr / (1 - beta)；lr 乘以 r 时 beta 应为 1 - (1 - beta) sqrt(r)（kexue.fm/archives/5655）。",
+    "sgd_schedules": "先用小批与大 lr，再增大前者或减小后者（kexue.fm/archives/5655，S6）。",
+    "vae_quality": "留出图像的似然（val/nll）与样本的逼真程度（val/fid）是两个问题（kexue.fm/archives/5383）。",
 }
 
 
@@ -281,6 +517,10 @@ class Words:
     def known(self, key: str, otherwise: str) -> str:
         """The text of this key; `otherwise` where there is none, as for a column that a user named."""
         return self(key) if key in WORDS else otherwise
+
+    def why(self, name: str, english: str) -> str:
+        """What a shipped experiment or sweep is for; the English where no other was written."""
+        return english if self.language == "en" else WHY.get(name, english)
 
     def of(self, record: Mapping[str, Any], key: str) -> str:
         """The record's own text in this language: English under the key, Chinese under the key with _zh."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mining.corpus import Units
 from mining.entropy import BIT, fstar, merge_gain, pmi
+from mining.scores import SHOWN
 
 Criterion = Literal["fstar", "count", "pmi", "gain"]
 Ints = NDArray[np.int64]
@@ -37,6 +38,7 @@ class Merge:
         bits_before: a character, by frequencies of tokens.
         bits_after: the same after the merge.
         gain: F_ab, in nats.
+        parts: what the two were, as text.
     """
 
     left: int
@@ -49,6 +51,7 @@ class Merge:
     bits_before: float
     bits_after: float
     gain: float
+    parts: tuple[str, str]
 
 
 def greedy_merges(
@@ -151,10 +154,14 @@ class Merger:
         self._pairs.counts[pair] = 0
         self._n_log_n += sum(map(_n_log_n, (n_ab, n_a - n_ab, n_b - n_ab))) - _n_log_n(n_a) - _n_log_n(n_b)
         self._kinds.merge(a, b, n_ab)
+        parts = (self._shown(a), self._shown(b))
         self.spelled.append(self.spelled[a] + self.spelled[b])
         self.n_tokens -= n_ab
         self.n_merges += 1
-        return Merge(a, b, token, n_ab, n_a, n_b, n_tokens, before, self.bits, gain)
+        return Merge(a, b, token, n_ab, n_a, n_b, n_tokens, before, self.bits, gain, parts)
+
+    def _shown(self, token: int) -> str:
+        return "".join(SHOWN.get(code) or chr(code) for code in self.spelled[token])
 
     def _replace(self, first: Ints, second: Ints, token: int) -> None:
         """Puts the token where a pair was, at rising places, and counts the pairs that are gone and new."""

@@ -31,7 +31,7 @@ def test_colours_show_two_rows_of_pixels_in_one_of_text() -> None:
 def test_every_family_says_one_line_and_the_last_lines_say_what_next(
     store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo, "FAMILIES", {"quick": lambda store, full, colours: Line("what", "1", "holds", 0.1)})
+    monkeypatch.setattr(demo, "FAMILIES", {"quick": lambda *given: Line("what", "1", "holds", 0.1)})
     assert main(["demo", "--store", str(store.folder), "--json"]) == 0
     said = capsys.readouterr()
     assert said.out == '[{"what": "what", "number": "1", "verdict": "holds", "seconds": 0.1}]\n'

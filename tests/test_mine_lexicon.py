@@ -25,7 +25,7 @@ from experiments.fonts import HINT
 from experiments.label import Label
 from experiments.lexicon_pictures import lengths_picture, merges_picture, ranks_picture
 from experiments.lexicons import difference
-from experiments.mine_lexicon import Request, Texts, bits_curve, mine
+from experiments.mine_lexicon import Request, Texts, beginning_merges, bits_curve, mine
 from experiments.store.location import Store
 from experiments.store.read import find_run, history, read_run
 from mining.corpus import Policy
@@ -92,6 +92,15 @@ def test_other_methods_keep_what_they_did(taolu: Taolu, text: Path, method: str)
     told = taolu("mine", "lexicon", str(text), "--method", method, "--json", "--min_prob", "1e-7").json
     assert told["status"] == "FINISHED"
     assert {"article": "removed.csv", "greedy": "merges.parquet"}[method] in told["artifacts"]
+
+
+def test_merges_are_kept_as_words_with_the_bits_they_saved(mined: Said, tmp_path: Path) -> None:
+    merges = pq.read_table(tmp_path / "out" / "merges.parquet").to_pylist()
+    assert [each["left"] + each["right"] for each in merges] == [each["word"] for each in merges]
+    assert {each["word"] for each in merges} >= FOUND
+    n_units = merges[0]["n_tokens"]  # before the first merge each is one
+    saved = [(each["bits_before"] - each["bits_after"]) * n_units for each in merges]
+    assert [each["saved_bits"] for each in merges] == pytest.approx(saved)
 
 
 def test_known_words_are_marked_or_left_out(taolu: Taolu, text: Path, tmp_path: Path) -> None:  # noqa: F811
@@ -313,7 +322,7 @@ def test_without_a_font_ranks_stand_for_words(tmp_path: Path) -> None:
     lexicon = mine_lexicon(TEXT)
     assert ranks_picture(lexicon, said.append, fonts=[tmp_path]).size == lengths_picture(lexicon).size
     assert said == [HINT]
-    curve = bits_curve(Texts(Request(("pydoc",))), Policy(latin="each"))
+    curve = bits_curve(beginning_merges(Texts(Request(("pydoc",))), Policy(latin="each"))[0])
     assert merges_picture(curve, curve[0][1]).size == lengths_picture(lexicon).size
 
 

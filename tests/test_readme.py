@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import sys
 from pathlib import Path
 
@@ -12,25 +11,14 @@ import pytest
 from experiments.cli import VERBS, main
 from experiments.store.location import Store
 from experiments.store.read import runs_table
+from tests.pages import ROOT, blocks, commands, headings, links, without_language
 
-ROOT = Path(__file__).parents[1]
 README, CHINESE = (ROOT / name for name in ("README.md", "README.zh.md"))
 PAGES = [README, CHINESE, *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "mlruns/README.md"))]
 SERVERS = ("dashboard", "ui")  # they do not end by themselves
 ELSEWHERE = ("convert", "generate")  # ask for a checkpoint; tests/test_convert.py and tests/test_generate.py run them
 TINY = {"limit_train_batches": "2", "limit_val_batches": "1", "quality_every": "1000"}
 TINY_WORDS = [word for key, value in TINY.items() for word in (f"--trainer.{key}", value)]
-
-
-def blocks(page: Path, language: str = r"(?:sh|bat|python|yaml)") -> list[str]:
-    """The fenced blocks in this language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.M | re.S)
-
-
-def commands() -> list[list[str]]:
-    """The words after `taolu` of every command in the README."""
-    lines = re.findall(r"""^(?:eval "\$\()?taolu (.*?)(?:\)")?$""", "".join(blocks(README, "sh")), flags=re.M)
-    return [shlex.split(line, comments=True) for line in lines]
 
 
 @pytest.fixture
@@ -57,12 +45,10 @@ def test_both_languages_have_the_same_blocks() -> None:
 
 
 def test_both_languages_have_the_same_sections_links_and_pictures() -> None:
-    headings, links = r"^#+ ", r"""(?:\]\(|src=")([^)"]+)"""
-    english, chinese = (page.read_text(encoding="utf-8") for page in (README, CHINESE))
-    assert re.findall(headings, english, flags=re.M) == re.findall(headings, chinese, flags=re.M)
+    assert [signs for signs, _ in headings(README)] == [signs for signs, _ in headings(CHINESE)]
     own = {"README.md", "README.zh.md"}
-    assert [x for x in re.findall(links, english) if x not in own] == [
-        x for x in re.findall(links, chinese) if x not in own
+    assert [without_language(x) for x in links(README) if x not in own] == [
+        without_language(x) for x in links(CHINESE) if x not in own
     ]
 
 
@@ -75,7 +61,7 @@ def test_result_and_the_two_commands_come_first(page: Path) -> None:
 
 
 def test_every_verb_is_shown_and_every_verb_shown_exists() -> None:
-    shown = {words[0] for words in commands()}
+    shown = {words[0] for words in commands(README)}
     shown |= set(re.findall(r"taolu (\w+)", "".join(blocks(README, r"(?:sh|bat)"))))
     shown |= {"demo"} if "make demo" in README.read_text(encoding="utf-8") else set()
     assert shown == set(VERBS)
@@ -83,7 +69,7 @@ def test_every_verb_is_shown_and_every_verb_shown_exists() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_and_picture_exists(page: Path) -> None:
-    targets = re.findall(r"""(?:\]\(|src=")([^)"#]+)""", page.read_text(encoding="utf-8"))
+    targets = [link.partition("#")[0] for link in links(page)]
     missing = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
     assert missing == []
 
@@ -103,7 +89,7 @@ def test_the_tree_names_what_exists_in_twenty_lines() -> None:
     assert [name for name in under if not any((ROOT / top / name).exists() for top in tops)] == []
 
 
-@pytest.mark.parametrize("words", [w for w in commands() if w[0] == "run"], ids=" ".join)
+@pytest.mark.parametrize("words", [w for w in commands(README) if w[0] == "run"], ids=" ".join)
 def test_every_run_command_is_accepted(folder: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     extra = [] if {"--help", "--print_config"} & set(words) else ["--print_config"]
     assert main([*words, *extra]) == 0
@@ -111,7 +97,7 @@ def test_every_run_command_is_accepted(folder: Path, words: list[str], capsys: p
 
 
 def test_the_commands_on_runs_work_in_the_order_they_stand(small_run: Path) -> None:
-    others = [words for words in commands() if words[0] not in ("run", *SERVERS, *ELSEWHERE)]
+    others = [words for words in commands(README) if words[0] not in ("run", *SERVERS, *ELSEWHERE)]
     assert {words[0] for words in others} == set(VERBS) - {"run", "demo", *SERVERS, *ELSEWHERE}
     assert [words for words in others if main(words) != 0] == []
 

@@ -56,8 +56,9 @@ class Selection:
 
     @cached_property
     def metrics(self) -> list[str]:
-        """Keys of the metrics that the runs have, or others of their experiments: a last value may be NaN."""
-        near = self.all_runs[self.all_runs["experiment"].isin(self.runs["experiment"].unique())]
+        """Keys of the metrics that the runs have, or others of their experiments and kinds: a last value may be NaN."""
+        alike = [self.all_runs[name].isin(self.runs[name].unique()) for name in ("experiment", "kind")]
+        near = self.all_runs[alike[0] & alike[1]]
         names = [name for name in near.columns if name.startswith("metrics.") and near[name].notna().any()]
         return [name.removeprefix("metrics.") for name in names]
 

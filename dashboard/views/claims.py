@@ -286,12 +286,12 @@ def _pair(store: Store, now: Standing, claim: Statement, say: Say) -> None:
             st.markdown(f"{_badge(now.verdict(claim_id), say)} {plain(each.text[_language(say)], 400)}")
             _formula(each)
             st.caption(f"{say('measured')} {plain(interval_text(run.metrics) if run else '–')} · {_claimed(each, say)}")
+            words = {"measured": say("measured"), "law": say("law")}
+            figure = evidence_figure(_evidence(store, run), words)
+            if figure is not None:
+                figure.update_layout(height=320, title_text="", margin_t=12, legend_y=-0.34)
+                st.plotly_chart(figure, key=f"evidence {claim_id}", config=CHART)
             if claim_id != claim.id:
-                words = {"measured": say("measured"), "law": say("law")}
-                figure = evidence_figure(_evidence(store, run), words)
-                if figure is not None:
-                    figure.update_layout(height=300)
-                    st.plotly_chart(figure, key="evidence_other", config=CHART)
                 _button(claim_id, say)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import streamlit as st
 
 from dashboard import artifacts, lexicon
-from dashboard.address import many, number, one, text
+from dashboard.address import flag, many, number, one, text
 from dashboard.lexicon import NUMBERS, Wanted
 from dashboard.mined import SHOWN, choose, read_or_say, read_segmenter, read_table, runs_with
 from dashboard.state import curves
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 WORDS, MERGES, REMOVED, SAMPLE = "words.parquet", "merges.parquet", "removed.csv", "sample.txt"
 CURVE = "bits_per_character"
+GREEDY = "greedy"  # the method whose merges made the lexicon
 LONGEST_TEXT = 10_000  # characters that are cut at once
 MARKED = 3_000  # of them that are drawn with their borders
 DOUBTS = 20
@@ -194,8 +195,9 @@ def _bits(store: Store, run: RunRecord, say: Say) -> None:
     curve = curves(store, [run.run_id], [CURVE]).get((run.run_id, CURVE))
     if curve is not None and len(curve.step) > 1:
         found[say("lexicon_fstar_merges")] = (curve.step, curve.value)
-    merges = read_table(run.folder, MERGES, numbers=["bits_before", "bits_after"])
-    if merges is not None and merges.num_rows:
+    merges = read_table(run.folder, MERGES, ["left", "right", "word"], ["n_ab", "saved_bits", "bits_after"])
+    is_own = run.params.get("method") == GREEDY  # else they are those of the beginning
+    if is_own and merges is not None and merges.num_rows:
         after = merges["bits_after"].to_numpy()
         rows = np.arange(0, len(after), max(len(after) // 1_000, 1))
         found[say("lexicon_own_merges")] = (rows + 1, after[rows])
@@ -205,6 +207,34 @@ def _bits(store: Store, run: RunRecord, say: Say) -> None:
     said = {"title": say("lexicon_bits_title"), "merges": say("lexicon_merges"), "bits": say("lexicon_bits_unit")}
     st.plotly_chart(lexicon.merges_figure(found, said), key="merges", config=CHART)
     st.caption(say("lexicon_bits_hint"))
+    if merges is not None and merges.num_rows:
+        _merges(merges, say("lexicon_own_merges" if is_own else "lexicon_fstar_merges"), say)
+
+
+def _merges(merges: pa.Table, title: str, say: Say) -> None:
+    """What was merged into what, in order or by what it saved."""
+    st.subheader(title)
+    by_saving = st.toggle(say("lexicon_by_saving"), **flag("by_saving"))
+    order = np.argsort(-merges["saved_bits"].to_numpy(), kind="stable") if by_saving else np.arange(merges.num_rows)
+    shown = merges.take(order[:SHOWN]).select(["left", "right", "word", "n_ab", "saved_bits", "bits_after"])
+    frame = shown.to_pandas()
+    frame.insert(0, "number", order[:SHOWN] + 1)
+    number_of = st.column_config.NumberColumn
+    st.dataframe(
+        frame,
+        hide_index=True,
+        column_config={
+            "number": number_of(say("lexicon_merge_number"), format="%d"),
+            "left": say("lexicon_left"),
+            "right": say("lexicon_right"),
+            "word": say("lexicon_merged"),
+            "n_ab": number_of(say("lexicon_count"), format="%d"),
+            "saved_bits": number_of(say("lexicon_saved_bits"), format="%.0f"),
+            "bits_after": number_of(say("lexicon_bits_after"), format="%.4f"),
+        },
+    )
+    name = say("csv_rows", n=f"{merges.num_rows:,}")
+    st.download_button(name, partial(_csv, merges), "merges.csv", "text/csv", on_click="ignore")
 
 
 def _removed(run: RunRecord, say: Say) -> None:

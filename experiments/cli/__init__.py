@@ -22,7 +22,7 @@ from experiments.cli import (
     upkeep,
 )
 from experiments.cli.options import OPTIONS, Verb, take
-from experiments.cli.output import words_of
+from experiments.cli.output import lang_of
 from experiments.errors import ConfigError, did_you_mean
 
 TOPICS = (
@@ -44,12 +44,14 @@ VERBS: dict[str, Verb] = {name: verb for topic in TOPICS for name, verb in topic
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status of one command: 0 finished, 1 failed, 2 refused input, 130 and 143 ended by a signal."""
+    """The exit status of one command: 0 finished, 1 failed, 2 refused input, 75 pre-empted, 130 and 143 killed."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         return _dispatch(words)
     except ConfigError as error:
-        print(f"taolu: {' '.join(str(error).split())}", file=sys.stderr)
+        rank = os.environ.get("RANK", "0")
+        which = "" if rank == "0" else f"rank {rank}: "
+        print(f"taolu: {which}{' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # `taolu runs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -92,7 +94,7 @@ def _dispatch(words: list[str]) -> int:
         print(_verb_help(name, verb))
         return 0
     if "lang" in found:  # a mistake in it is told before any work
-        words_of(found)
+        lang_of(found)
     return verb.run(rest, found)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.cli.options import STORE, Options, Tasks, Verb, run_task
-from experiments.cli.output import print_json, say_of, tell, words_of
+from experiments.cli.output import lang_of, print_json, say_of, tell
 from experiments.cli.values import none, one, store_of, whole
 from experiments.errors import ConfigError
 
@@ -23,7 +23,7 @@ def _listed(words: list[str], options: Options) -> int:
     from experiments.claims.listing import overview, standing
 
     now = standing(store_of(options), options.get("import", ()))
-    return tell(options, {"questions": now.questions(), "claims": now.rows()}, overview(now, words_of(options)))
+    return tell(options, {"questions": now.questions(), "claims": now.rows()}, overview(now, lang_of(options)))
 
 
 def _show(words: list[str], options: Options) -> int:
@@ -31,14 +31,14 @@ def _show(words: list[str], options: Options) -> int:
 
     store = store_of(options)
     record = shown(standing(store, options.get("import", ())), store, one(words, "claim, as in 5655-S1"))
-    return tell(options, record, shown_lines(record, words_of(options)))
+    return tell(options, record, shown_lines(record, lang_of(options)))
 
 
 def _run(words: list[str], options: Options) -> int:
     from experiments.claims.runner import run
     from experiments.claims.words import counted
 
-    say, lang = say_of(options), words_of(options)
+    say, lang = say_of(options), lang_of(options)
 
     def progress(done: int, total: int, claim: str) -> None:
         if sys.stderr.isatty():
@@ -79,7 +79,7 @@ def _report(words: list[str], options: Options) -> int:
 
     store = store_of(options)
     now = standing(store, options.get("import", ()))
-    lang = words_of(options)
+    lang = lang_of(options)
     page, text = write_report(now, store, Path(options.get("output", ".")).expanduser(), lang)
     told = lang("report_written", page=page, text=text)
     return tell(options, {"html": str(page), "markdown": str(text)}, [told])
@@ -91,7 +91,7 @@ def _check(words: list[str], options: Options) -> int:
     from experiments.claims.registry import chosen
     from experiments.claims.words import verdict_in
 
-    lang = words_of(options)
+    lang = lang_of(options)
     now = standing(store_of(options))
     ids = [claim.id for claim in chosen(words, now.claims)]
     if options.get("update"):

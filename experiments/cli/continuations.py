@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from experiments.cli.options import LABEL, STORE, Options, Verb
-from experiments.cli.output import ended, say_of, tell
+from experiments.cli.output import ended, lang_of, say_of, tell
 from experiments.cli.values import first, label_of, listed, one, store_of, urls_of, whole
 from experiments.errors import ConfigError
 
@@ -46,7 +46,7 @@ def _fork_against(handle: str, rest: list[str], options: Options, *, start: str,
 
     label, place, say = label_of(options), store_of(options), say_of(options)
     effect = against_parent(handle, rest, seeds=seeds, start=start, reset=reset, store=place, label=label, say=say)
-    tell(options, effect.plain(), effect.lines())
+    tell(options, effect.plain(), effect.lines(lang_of(options)))
     return effect.exit_status
 
 
@@ -87,7 +87,7 @@ VERBS: dict[str, Verb] = {
         "fork RUN [--from last|best|STEP] [--KEY VALUE ...]",
         "a new run from a run's exact state, with what you change applied from the first step on",
         _fork,
-        (*STORE, *LABEL, "from", "reset", "against", "seeds", "notify", "json"),
+        (*STORE, *LABEL, "from", "reset", "against", "seeds", "notify", "lang", "json"),
         passes=True,
         example="fork last --from best --optimizer.lr 1e-4 --reset schedule",
     ),

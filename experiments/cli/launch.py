@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.cli.options import LABEL, STORE, Options, Verb
-from experiments.cli.output import ended, plain, print_json, say_of, tell
+from experiments.cli.output import ended, lang_of, plain, print_json, say_of, tell
 from experiments.cli.values import label_of, none, store_of, tags_of, target_of
+from experiments.errors import ConfigError
 
 if TYPE_CHECKING:
     from experiments.config import Config
@@ -17,17 +18,21 @@ if TYPE_CHECKING:
 
 def _demo(words: list[str], options: Options) -> int:
     none(words)
+    from rich.cells import cell_len
+
     from experiments.demo import demo
+    from experiments.words import ENGLISH, padded
 
     store = store_of(options)
-    say = say_of(options)
-    say(f"training; runs go to {store.label}")
-    lines = demo(store, say, full=bool(options.get("full")), colours=sys.stdout.isatty() and not options.get("json"))
-    say("see them in the browser: taolu dashboard   (http://127.0.0.1:8501)")
-    say("next: taolu run vae --model.latent_dim 16")
-    say("      taolu runs")
-    say("      taolu show last")
-    if options.get("json"):
+    say, as_json = say_of(options), bool(options.get("json"))
+    lang = ENGLISH if as_json else lang_of(options)
+    say(lang("demo_begins", store=store.label))
+    lines = demo(store, say, full=bool(options.get("full")), colours=sys.stdout.isatty() and not as_json, words=lang)
+    say(lang("demo_browser"))
+    first = lang("demo_next")
+    for begin, command in ((first, "run vae --model.latent_dim 16"), ("", "runs"), ("", "show last")):
+        say(f"{padded(begin, cell_len(first))} taolu {command}")
+    if as_json:
         print_json([{key: getattr(line, key) for key in ("what", "number", "verdict", "seconds")} for line in lines])
     return 0
 
@@ -45,16 +50,17 @@ def _list(words: list[str], options: Options) -> int:
     if options.get("json"):
         print_json({name: describe(name) for name in experiment_names()})
         return 0
+    lang = lang_of(options)
     for name in experiment_names():
         head = describe(name)
-        print(f"{name:16} {head.get('why', '')}")
+        print(f"{name:16} {lang.why(name, head.get('why', ''))}")
         print(f"{'':16} {' '.join(head.get('run', '').split(chr(10))[0].split())}")
     from experiments.design import SWEEPS, sweep_names
 
-    print("\nsweeps: taolu sweep NAME")
+    print(f"\n{lang('list_sweeps')}")
     for name in sweep_names():
-        print(f"{name:16} {describe(name, SWEEPS).get('why', '')}")
-    print("\ntaolu run NAME --help shows an experiment's options; FILE.yaml and FILE.py:Class run your own")
+        print(f"{name:16} {lang.why(name, describe(name, SWEEPS).get('why', ''))}")
+    print(f"\n{lang('list_hint')}")
     return 0
 
 
@@ -76,6 +82,8 @@ def train(words: list[str], options: Options, started: Callable[[str], None] | N
         return 0
     from experiments.config import resolve
 
+    if "id" in options and options.get("needed"):
+        raise ConfigError("--id and --needed: give one; --id KEY knows its run by the key, --needed by config and data")
     tags_of(options)  # a mistake in them is told before the seconds that resolving takes
     config = resolve(target, rest)
     if options.get("print_config"):
@@ -98,10 +106,14 @@ def train(words: list[str], options: Options, started: Callable[[str], None] | N
             return ended(before, options)
         if options.get("background"):
             return _launched(words, options)
-    from experiments.run import run
-
     label = label_of(options)
     label.tags |= used
+    if key := options.get("id"):
+        from experiments.idempotent import run_once
+
+        return ended(run_once(config, key, store=store, label=label, say=say_of(options), started=started), options)
+    from experiments.run import run
+
     return ended(run(config, store=store, label=label, say=say_of(options), started=started), options)
 
 
@@ -168,13 +180,15 @@ def _find(words: list[str], options: Options) -> int:
 
 
 VERBS: dict[str, Verb] = {
-    "demo": Verb("demo [--full]", "one short run of every family, a line each", _demo, (*STORE, "full", "json")),
-    "list": Verb("list", "the experiments there are", _list, ("json", "schema")),
+    "demo": Verb(
+        "demo [--full]", "one short run of every family, a line each", _demo, (*STORE, "full", "lang", "json")
+    ),
+    "list": Verb("list", "the experiments there are", _list, ("lang", "json", "schema")),
     "run": Verb(
         "run NAME|FILE.yaml|FILE.py:Class [--KEY VALUE ...]",
         "train; NAME --help shows its options",
         train,
-        (*STORE, *LABEL, "notify", "print_config", "dry_run", "background", "needed", "json"),
+        (*STORE, *LABEL, "notify", "print_config", "dry_run", "id", "background", "needed", "json"),
         passes=True,
         example="run vae --model.latent_dim 16 --trainer.max_epochs 20 --seed 1",
     ),

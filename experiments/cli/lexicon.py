@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cli.options import LABEL, STORE, Options, Tasks, Verb, run_task
-from experiments.cli.output import ended, say_of, tell
+from experiments.cli.output import ended, lang_of, say_of, tell
 from experiments.cli.values import label_of, one, real, store_of, whole
 from experiments.errors import ConfigError
 
@@ -52,7 +52,8 @@ def mine_lexicon(words: list[str], options: Options) -> int:
         **more,
     )
     out = Path(options["out"]).expanduser() if "out" in options else None
-    mined = mine(request, store=store_of(options), label=label_of(options), out=out, say=say_of(options))
+    say, lang = say_of(options), lang_of(options)
+    mined = mine(request, store=store_of(options), label=label_of(options), out=out, say=say, words=lang)
     return ended(mined.result, options, **mined.plain)
 
 
@@ -110,25 +111,28 @@ def _lexicon(words: list[str], options: Options) -> int:
 def _diff(words: list[str], options: Options) -> int:
     if len(words) != 2:
         raise ConfigError(f"give two lexicons, runs or files, as in: taolu lexicon diff A B; found {len(words)}")
-    from experiments.lexicons import difference, words_of
+    from experiments.lexicons import difference
+    from experiments.lexicons import words_of as lexicon_of
 
     store = store_of(options)
-    found = difference(*(words_of(store, handle) for handle in words))
-    return tell(options, found.plain(), found.lines())
+    found = difference(*(lexicon_of(store, handle) for handle in words))
+    return tell(options, found.plain(), found.lines(lang_of(options)))
 
 
 def _score(words: list[str], options: Options) -> int:
     if len(words) != 2:
         raise ConfigError(f"give the cut text and the gold standard: taolu lexicon score CUT GOLD; found {len(words)}")
     from experiments.basket_source import refused
+    from experiments.words import padded
     from mining.segment import score
     from mining.texts import read
 
     with refused():
         cut, gold = ("".join(read(name, encoding=options.get("encoding"))) for name in words)
         found = score(cut, gold)
+    lang = lang_of(options)
     rows = [
-        f"{what:8} precision {p:.4f}  recall {r:.4f}  F {f:.4f}"
+        f"{padded(lang(f'score_{what}'), 8)} {lang('score', p=p, r=r, f=f)}"
         for what, (p, r, f) in (("words", found[:3]), ("borders", found[3:]))
     ]
     return tell(options, found._asdict(), rows)
@@ -151,7 +155,7 @@ VERBS: dict[str, Verb] = {
         "lexicon diff A B | lexicon score CUT GOLD",
         "what two lexicons differ in; how well a cut text agrees with a gold standard",
         _lexicon,
-        ("encoding", *STORE, "json"),
+        ("encoding", *STORE, "lang", "json"),
         example="lexicon score cut.txt gold.txt",
     ),
 }

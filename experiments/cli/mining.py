@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli.lexicon import LEXICON, mine_lexicon
 from experiments.cli.options import LABEL, STORE, Options, Tasks, Verb, run_task
-from experiments.cli.output import ended, print_json, say_of, tell
+from experiments.cli.output import ended, lang_of, print_json, say_of, tell
 from experiments.cli.values import label_of, listed, one, real, store_of, whole
 from experiments.errors import ConfigError
 
@@ -54,7 +54,8 @@ def _apriori(words: list[str], options: Options) -> int:
         parts = Path(options["parts"]).expanduser() if "parts" in options else None
         request = Request(source, _layout(options), budget=Budget(**bounds), parts=parts, **given)
     out = Path(options["out"]).expanduser() if "out" in options else None
-    mined = mine(request, store=store_of(options), label=label_of(options), out=out, say=say_of(options))
+    say, lang = say_of(options), lang_of(options)
+    mined = mine(request, store=store_of(options), label=label_of(options), out=out, say=say, words=lang)
     return ended(mined.result, options, **mined.plain)
 
 
@@ -104,9 +105,11 @@ def _rules(words: list[str], options: Options) -> int:
     if options.get("json"):
         print_json({"total": table.num_rows, "found": found.num_rows, "rules": rows})
         return 0
-    print(f"{found.num_rows:,} of {table.num_rows:,} rules" + (f", {len(rows)} shown" if rows else ""))
+    lang = lang_of(options)
+    shown = lang("rules_shown", n=len(rows)) if rows else ""
+    print(lang("rules_of", n=found.num_rows, total=table.num_rows) + shown)
     by = options.get("sort", "").removeprefix("-")
-    for line in rule_lines(rows, [*COLUMNS, *([by] if by and by not in COLUMNS else [])]):
+    for line in rule_lines(rows, [*COLUMNS, *([by] if by and by not in COLUMNS else [])], lang):
         print(line)
     return 0
 
@@ -128,7 +131,7 @@ def _wanted(options: Options) -> Wanted:
 
 def _rules_diff(words: list[str], options: Options) -> int:
     for name in options:
-        if name not in (*STORE, "json"):
+        if name not in (*STORE, "lang", "json"):
             raise ConfigError(f"--{name}: belongs to rules RUN, not to rules diff")
     if len(words) != 2:
         raise ConfigError(f"give two runs, as in: taolu rules diff A B; found {len(words)}")
@@ -137,7 +140,7 @@ def _rules_diff(words: list[str], options: Options) -> int:
 
     store = store_of(options)
     found = difference(*(read_rules(store, handle) for handle in words))
-    return tell(options, found.plain(), difference_lines(found))
+    return tell(options, found.plain(), difference_lines(found, lang_of(options)))
 
 
 MINERS: Tasks = {"apriori": (_apriori, APRIORI), "lexicon": (mine_lexicon, LEXICON)}
@@ -146,14 +149,14 @@ VERBS: dict[str, Verb] = {
         "mine apriori FILE|stdlib|quest | mine lexicon [PATH|pydoc|pydoc_zh|hub:NAME|- ...]",
         "itemsets and association rules of baskets, or the words of raw texts, as a run",
         _mine,
-        (*dict.fromkeys((*APRIORI, *LEXICON)), *STORE, "json"),
+        (*dict.fromkeys((*APRIORI, *LEXICON)), *STORE, "lang", "json"),
         example="mine apriori stdlib",
     ),
     "rules": Verb(
         "rules RUN | rules diff A B",
         "the rules of a run, filtered, or recommended for a basket; what two runs differ in",
         _rules,
-        (*FILTERS, "basket", "sort", "limit", "out", *STORE, "json"),
+        (*FILTERS, "basket", "sort", "limit", "out", *STORE, "lang", "json"),
         example="rules last --item milk --min_lift 2 --sort -lift",
     ),
 }

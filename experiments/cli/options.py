@@ -66,6 +66,10 @@ OPTIONS: dict[str, tuple[str, str]] = {
         "",
         "start it in a process of its own, print its id and stop; taolu logs RUN -f shows what it prints",
     ),
+    "id": (
+        "KEY",
+        "given again it is the same run, resumed or finished; SIGTERM and SIGUSR1 then end it with status 75",
+    ),
     "needed": ("", "run only if no finished run has the same config, data and code; else show that one"),
     "once": ("", "end when nothing waits"),
     "devices": ("N,N", "GPUs, a run at a time on each"),

@@ -21,7 +21,7 @@ def say_of(options: Options) -> Callable[[str], None]:
     return lambda line: print(line, file=stream, flush=True)
 
 
-def words_of(options: Options) -> Words:
+def lang_of(options: Options) -> Words:
     """The words of --lang, else of the locale."""
     from experiments.words import words_in
 
@@ -46,8 +46,10 @@ def tell(options: Options, value: Any, lines: Iterable[str]) -> int:
 
 
 def ended(result: Result, options: Options, **more: Any) -> int:
-    """Prints the run and more about it with --json; the run's exit status."""
-    if options.get("json"):
+    """Prints the run and more about it with --json, on rank zero alone; the run's exit status."""
+    from experiments.store.heartbeat import rank
+
+    if options.get("json") and rank() == 0:
         error = {"error": result.error} if result.error else {}
         print_json({**plain(result, result.artifacts), **more, **error})
     return result.exit_status

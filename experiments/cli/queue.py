@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from experiments.cli.options import LABEL, STORE, Options, Tasks, Verb, run_task
-from experiments.cli.output import print_json, say_of, tell
+from experiments.cli.output import lang_of, print_json, say_of, tell
 from experiments.cli.values import first, label_of, none, one, store_of, urls_of, whole
 from experiments.errors import ConfigError
 
@@ -39,7 +39,7 @@ def _queue_listed(words: list[str], options: Options) -> int:
 
     store = store_of(options)
     rows = listed(store, whole(options, "limit", 20, 1))
-    return tell(options, rows, table_lines(rows, store))
+    return tell(options, rows, table_lines(rows, store, lang_of(options)))
 
 
 def _queue_removed(words: list[str], options: Options) -> int:
@@ -88,7 +88,7 @@ VERBS: dict[str, Verb] = {
         "queue [ls | add NAME|FILE [--KEY VALUE ...] | rm ITEM ...]",
         "runs that wait for a worker: ls shows them, add takes what taolu run takes, rm takes waiting ones out",
         _queue,
-        (*STORE, *LABEL, "limit", "json"),
+        (*STORE, *LABEL, "limit", "lang", "json"),
         passes=True,
         example="queue add vae --model.latent_dim 16 --seed 1",
     ),

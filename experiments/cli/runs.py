@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from experiments.cli.options import STORE, Options, Verb
-from experiments.cli.output import tell
+from experiments.cli.output import lang_of, tell
 from experiments.cli.values import none, one, store_of, urls_of, whole
 from experiments.errors import ConfigError
 
@@ -28,7 +28,8 @@ def _runs(words: list[str], options: Options) -> int:
     if choice.columns or options.get("csv"):
         return _runs_columns(store, choice, options)
     rows = listed(store, whole(options, "limit", 20, 1), deleted=bool(options.get("deleted")), choice=choice)
-    lines = table_lines(rows, store) if rows or choice.filter is None else ["no run fits the filter"]
+    lang = lang_of(options)
+    lines = table_lines(rows, store, lang) if rows or choice.filter is None else [lang("runs_no_match")]
     return tell(options, rows, lines)
 
 
@@ -52,7 +53,8 @@ def _runs_columns(store: Store, choice: Choice, options: Options) -> int:
     if options.get("csv"):
         print(table.to_csv(index=False), end="")
         return 0
-    return tell(options, table.astype(object).where(table.notna(), None).to_dict("records"), column_lines(table))
+    plain = table.astype(object).where(table.notna(), None).to_dict("records")
+    return tell(options, plain, column_lines(table, lang_of(options)))
 
 
 def reap(store: Store, options: Options) -> None:
@@ -69,7 +71,7 @@ def _show(words: list[str], options: Options) -> int:
 
     store = store_of(options)
     run = shown(store, one(words, "RUN"))
-    return tell(options, run, shown_lines(run))
+    return tell(options, run, shown_lines(run, lang_of(options)))
 
 
 def _logs(words: list[str], options: Options) -> int:
@@ -85,11 +87,11 @@ VERBS: dict[str, Verb] = {
         "runs",
         "the runs in the store",
         _runs,
-        (*STORE, "filter", "sort", "columns", "csv", "limit", "deleted", "reap", "notify", "json"),
+        (*STORE, "filter", "sort", "columns", "csv", "limit", "deleted", "reap", "notify", "lang", "json"),
         example='runs --filter "val/elbo > -30" --sort -val/elbo --columns name,val/elbo,optimizer.lr',
     ),
     "show": Verb(
-        "show RUN", "one run: config, values, files", _show, (*STORE, "json"), example="show best:vae:val/elbo"
+        "show RUN", "one run: config, values, files", _show, (*STORE, "lang", "json"), example="show best:vae:val/elbo"
     ),
     "logs": Verb("logs RUN [-f]", "what a run printed", _logs, (*STORE, "follow"), example="logs last -f"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.options import LABEL, STORE, Options, Verb
-from experiments.cli.output import ended, say_of, tell
+from experiments.cli.output import ended, lang_of, say_of, tell
 from experiments.cli.values import one, seconds, store_of, tags_of, whole
 from experiments.errors import ConfigError
 
@@ -37,6 +37,7 @@ def _sweep(words: list[str], options: Options) -> int:
         timeout=seconds(options, "timeout"),
         trial_timeout=seconds(options, "trial_timeout"),
         resume=bool(options.get("resume")),
+        words=lang_of(options),
     )
     label = Label(None, tags_of(options), options.get("note"), kind="sweep")
     result = sweep(design, conduct, store=store_of(options), label=label, say=say_of(options))
@@ -56,6 +57,7 @@ def _sweep_joined(words: list[str], options: Options) -> int:
         **_hands(options, least=1),
         timeout=seconds(options, "timeout"),
         trial_timeout=seconds(options, "trial_timeout"),
+        words=lang_of(options),
     )
     result = join(study, conduct, store=store_of(options), say=say_of(options))
     return ended(result.run, options, **result.summary())
@@ -76,17 +78,17 @@ def _sweep_shown(words: list[str], options: Options) -> int:
 
     store = store_of(options)
     study = study_shown(store, options.get("name") or one(words, "study"))
-    return tell(options, study, study_lines(store, study["study"]))
+    return tell(options, study, study_lines(store, study["study"], lang_of(options)))
 
 
 def _sweep_planned(design: Design, options: Options) -> int:
     from experiments.checks import planned
 
     plan = planned(design, is_timed="timeout" in options)
-    return tell(options, plan, [*plan["points"], plan["sentence"]])
+    return tell(options, plan.plain(), [*plan.points, plan.sentence(lang_of(options))])
 
 
-JOINED = (*STORE, "workers", "devices", "timeout", "trial_timeout", "json")  # options of a worker
+JOINED = (*STORE, "workers", "devices", "timeout", "trial_timeout", "lang", "json")  # options of a worker
 VERBS: dict[str, Verb] = {
     "sweep": Verb(
         "sweep NAME|FILE.yaml|EXPERIMENT [--grid KEY=V,V ...] [--KEY VALUE ...] | sweep worker STUDY",
@@ -107,6 +109,7 @@ VERBS: dict[str, Verb] = {
             "resume",
             "show",
             "dry_run",
+            "lang",
             "json",
         ),
         passes=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from experiments.cli.options import STORE, Options, Verb
-from experiments.cli.output import print_json, tell
+from experiments.cli.output import lang_of, print_json, tell
 from experiments.cli.values import none, store_of
 from experiments.errors import ConfigError
 
@@ -17,7 +17,7 @@ def _diff(words: list[str], options: Options) -> int:
     from experiments.diff import diff, diff_lines
 
     difference = diff(store_of(options), *words)
-    return tell(options, difference.plain(), diff_lines(difference))
+    return tell(options, difference.plain(), diff_lines(difference, lang_of(options)))
 
 
 def _report(words: list[str], options: Options) -> int:
@@ -29,13 +29,14 @@ def _report(words: list[str], options: Options) -> int:
     out = options.get("out") or ("report.html" if form == "html" else None)
     path = check_place(Path(out).expanduser()) if out else None
     found = report(store_of(options), words)
-    text = found.text(form)
+    lang = lang_of(options)
+    text = found.text(form, lang)
     if path is not None:
         write_report(text, path)
     if options.get("json"):
         print_json({**found.plain(), "file": str(path) if path else None})
     elif path is not None:
-        print(f"written: {path}")
+        print(lang("written", path=path))
     else:
         print(text, end="")
     return 0
@@ -87,14 +88,14 @@ VERBS: dict[str, Verb] = {
         "diff RUN RUN|FILE.yaml",
         "what differs: config, code, packages, machine, data, metrics beside their noise",
         _diff,
-        (*STORE, "json"),
+        (*STORE, "lang", "json"),
         example="diff last best:vae:val/elbo",
     ),
     "report": Verb(
         "report RUN|SWEEP ...",
         "runs or sweeps as a page without network: means over seeds, tests, curves, pictures; or its table",
         _report,
-        (*STORE, "out", "format", "json"),
+        (*STORE, "out", "format", "lang", "json"),
         example="report sgd_batch_lr --out report.html",
     ),
     "delete": Verb("delete RUN ...", "mark runs deleted", _delete, STORE, example="delete 3fa2b1c0"),

@@ -48,6 +48,7 @@ class Resumable(EpochLoader[Batch]):
         self.loader = loader
         self.seed = seed
         self.batch_size = getattr(loader, "batch_size", None)
+        self._shared: DataLoader[Any] | None = None
 
     def __len__(self) -> int:
         return len(self._mine())
@@ -74,8 +75,9 @@ class Resumable(EpochLoader[Batch]):
         """The loader, on several processes of this one's part."""
         if process()[1] == 1:
             return self.loader
-        if can_be_shared(self.loader):
-            return shared(self.loader, is_training=True)  # type: ignore[arg-type]
+        if is_divisible(self.loader):
+            self._shared = self._shared or shared(self.loader, is_training=True)  # type: ignore[arg-type]
+            return self._shared
         sampler = getattr(self.loader, "sampler", None)
         if isinstance(self.loader, DataLoader) and not isinstance(sampler, DistributedSampler):
             raise ValueError(
@@ -123,7 +125,7 @@ class Share(Sampler[list[int]]):
 
     def first_row(self, batch_index: int) -> int:
         """Where this process's part of that batch begins in the order."""
-        return self._parts()[batch_index].start
+        return int(self._parts()[batch_index].start)
 
     def _parts(self) -> list[slice]:
         rank, n_processes = process()
@@ -146,7 +148,7 @@ class Validation:
     Not a DataLoader itself: to one Lightning gives a sampler that shows some rows twice.
 
     Args:
-        loader: To share out; see `can_be_shared`.
+        loader: To share out; see `is_divisible`.
     """
 
     def __init__(self, loader: DataLoader[Any]) -> None:
@@ -165,7 +167,19 @@ class Validation:
         return int(share.first_row(batch_index))
 
 
-def can_be_shared(loader: Any) -> bool:
+def divided(loaders: Any) -> Any:
+    """Validation loaders of which each process sees its part, in whatever lists or dictionaries they come.
+
+    Those that are no DataLoader, or have a sampler that shares them out, stay as they are.
+    """
+    if isinstance(loaders, list | tuple):
+        return [divided(each) for each in loaders]
+    if isinstance(loaders, dict):
+        return {key: divided(each) for key, each in loaders.items()}
+    return Validation(loaders) if is_divisible(loaders) else loaders
+
+
+def is_divisible(loader: Any) -> bool:
     """Whether it is a DataLoader that makes batches of rows by their number, and no sampler of its own shares them."""
     return (
         isinstance(loader, DataLoader)

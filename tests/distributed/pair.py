@@ -46,7 +46,7 @@ def _as_rank(rank: int, port: int, folder: Path, function: Callable[..., None], 
         sys.stdout = sys.stderr = file
         try:
             function(*arguments)
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - a rank is to say whatever ended it
             traceback.print_exc()
             file.flush()
             os._exit(1)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -15,6 +16,7 @@ from lightning_modules.data.sampling import draw
 from lightning_modules.optimizers import OPTIMIZERS, build
 from tests.distributed.pair import pair
 
+pytestmark = pytest.mark.xdist_group("signals")  # the worker whose forkserver has imported everything
 STEPS = 20
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *((name, {"lr": 1e-2}) for name in OPTIMIZERS),
@@ -56,7 +58,7 @@ def fit(model: nn.Module, name: str, settings: dict[str, Any], rows: slice, step
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
-        optimizer.step(closure)
+        optimizer.step(closure)  # type: ignore[arg-type]
     return copy.deepcopy(optimizer.state_dict())
 
 
