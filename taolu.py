@@ -36,9 +36,11 @@ __all__ = [
     "claims",
     "diff",
     "evaluate",
+    "files",
     "find",
     "fit",
     "fork",
+    "generate",
     "history",
     "load",
     "mine_itemsets",
@@ -337,6 +339,20 @@ def history(handle: str, keys: Sequence[str] | None = None, *, store: str | None
     return read_history(place, find_run(place, handle), keys)
 
 
+def files(handle: str, *, store: str | None = None) -> dict[str, Path]:
+    """Where the files of a run lie, by name: of a claim `taolu.files(run_id)["plot.png"]`.
+
+    Raises ConfigError when there is no such run.
+    """
+    from experiments.store.files import list_files
+    from experiments.store.location import locate
+    from experiments.store.read import find_run
+
+    place = locate(store)
+    folder = place.run_folder(find_run(place, handle))
+    return {name: folder / name for name in list_files(folder)}
+
+
 def diff(handle: str, other: str, *, store: str | None = None) -> dict[str, Any]:
     """What differs between a run and another, or FILE.yaml, as the verb's `--json` prints it.
 
@@ -517,6 +533,42 @@ def load(handle: str, *, checkpoint: str = "best", store: str | None = None) -> 
     from experiments.store.location import locate
 
     return load_run(handle, checkpoint=checkpoint, store=locate(store))
+
+
+def generate(
+    source: str,
+    *prompts: str,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float = 1.0,
+    max_length: int | None = None,
+    num: int = 1,
+    seed: int = 0,
+    checkpoint: str = "best",
+    store: str | None = None,
+) -> list[str]:
+    """What a language model goes on with after each prompt, `num` texts a prompt, those of a prompt together.
+
+    Args:
+        source: a run's handle, a checkpoint file, or a folder in transformers' format.
+        prompts: beginnings.
+        temperature: logits are divided by it; 0 takes the likeliest token.
+        top_k: only the likeliest k tokens are drawn from; None = all.
+        top_p: of those the first whose sum reaches it.
+        max_length: tokens at most; None = 256, or what the model's positions leave.
+        num: texts of each prompt.
+        seed: of the draws.
+        checkpoint: best or last, of a run.
+        store: folder or URL.
+
+    Raises ConfigError, a ValueError, in one line for whatever cannot be used.
+    """
+    from experiments.generate import Request, open_speaker
+    from experiments.store.location import locate
+    from lightning_modules.gpt2.sampling import Truncation
+
+    request = Request(prompts, Truncation(temperature, top_k, top_p), max_length=max_length, num=num, seed=seed)
+    return [str(row["text"]) for row in open_speaker(source, locate(store), checkpoint).speak(request).rows]
 
 
 def mine_itemsets(

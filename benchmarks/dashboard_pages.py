@@ -1,6 +1,7 @@
 """The dashboard beside MLflow's own pages and Streamlit's emptiest one, over 10,000 runs; processor seconds.
 
-Run: python benchmarks/dashboard_pages.py [FOLDER [data] [pages]]; its two stores are made in FOLDER once (1 GB, 1 min).
+Run: python benchmarks/dashboard_pages.py [FOLDER [data] [mined] [pages]]; its two stores are
+made in FOLDER once (1 GB, 1 min).
 A page costs what browser and server take from the address to the first content, with a server that served one before.
 
 Not called dashboard.py: a script's folder comes first where Python looks for modules, and so hid the package.
@@ -38,6 +39,7 @@ from experiments.store.write import open_store
 RESULTS = Path(__file__).parent / "results" / "dashboard.json"
 RUNS, METRICS, STEPS = 10_000, 20, 10
 CURVES, POINTS, SPIKE = 100, 10_000, 50.0
+RULES, ITEMS, WORDS, CHARACTERS = 500_000, 2_000, 50_000, 10_000
 REPEATS, PAGES = 5, 3
 START = 1_790_000_000_000
 TARGETS = {
@@ -47,6 +49,9 @@ TARGETS = {
     "rerun_ms_at_most": 80,
     "curves_cold_seconds_at_most": 1.1,
     "curves_cached_ms_at_most": 30,
+    "rules_filtered_ms_at_most": 200,
+    "words_filtered_ms_at_most": 100,
+    "text_cut_ms_at_most": 300,
     "page_over_hello_at_most": 1.5,
     "page_over_mlflow_at_most": 0.4,
 }
@@ -146,6 +151,38 @@ def data_layer(runs: Store, curves: Store) -> dict[str, Any]:
         "rerun_ms": 1000 * rerun(runs),
     }
     return {**rows, "table_over_search_runs": round(rows["search_runs_seconds"] / rows["table_seconds"], 1)}
+
+
+def mined() -> dict[str, float]:
+    """What the pages Rules and Lexicon do at each move of a slider, and to a pasted text."""
+    import pyarrow as pa
+
+    from dashboard import lexicon
+    from experiments.store.rules import SIDES, Wanted, chosen
+    from mining.lexicon import mine_lexicon
+    from mining.segment import Segmenter
+    from mining.sources import open_texts
+
+    rng = np.random.default_rng(0)
+    names = np.array([f"item {at}" for at in range(ITEMS)])
+    offsets = pa.array(np.arange(0, 2 * RULES + 1, 2), pa.int32())
+    sides = {side: pa.ListArray.from_arrays(offsets, pa.array(rng.choice(names, 2 * RULES))) for side in SIDES}
+    measures = {name: rng.random(RULES) for name in ("support", "confidence", "lift", "holm")}
+    rules = pa.table({**sides, **measures})
+    items = tuple(names[:2].tolist())
+    sought = Wanted(least={"confidence": 0.01, "lift": 0.01}, most={"holm": 0.99}, sort="-lift")  # nearly all stay
+    ones = {name: rng.random(WORDS) * 10 for name in lexicon.NUMBERS} | {"is_known": rng.random(WORDS) < 0.5}
+    words = pa.table({"word": [f"word{at}" for at in range(WORDS)], **ones})
+    wanted = lexicon.Wanted(count=2, pmi=1.0, entropy=1.0, score=1.0, known="new", text="7", sort="count")
+    text = "".join(open_texts(["pydoc"]))
+    segmenter = Segmenter(mine_lexicon([text]).scores)
+    pasted = text[:CHARACTERS]
+    return {
+        "rules_filtered_ms": 1000 * seconds(lambda: chosen(rules, sought)),
+        "rules_by_item_ms": 1000 * seconds(lambda: chosen(rules, Wanted(items[:1], sort="-lift"))),
+        "words_filtered_ms": 1000 * seconds(lambda: lexicon.select(words, wanted)),
+        "text_cut_ms": 1000 * seconds(lambda: (segmenter.cut(pasted), segmenter.gaps(pasted[:3_000]))),
+    }
 
 
 def rerun(store: Store) -> float:
@@ -252,18 +289,23 @@ def cost(runs: Store) -> dict[str, Any]:
 
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(tempfile.mkdtemp())
-    parts = sys.argv[2:] or ["data", "pages"]
-    runs = fill(folder / "runs", RUNS, [f"val/m{k:02d}" for k in range(METRICS)], STEPS)
-    curves = fill(folder / "curves", CURVES, ["train/loss"], POINTS)
+    parts = sys.argv[2:] or ["data", "mined", "pages"]
     found: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     found |= {
         "machine": machine(),
         "versions": versions("streamlit", "mlflow", "pandas", "sqlalchemy"),
-        "setting": {"runs": RUNS, "metrics": METRICS, "steps": STEPS, "curves": CURVES, "points": POINTS},
+        "setting": {
+            **{"runs": RUNS, "metrics": METRICS, "steps": STEPS, "curves": CURVES, "points": POINTS},
+            **{"rules": RULES, "words": WORDS, "characters": CHARACTERS},
+        },
         "targets": TARGETS,
     }
+    if "mined" in parts:
+        found |= mined()
+    if {"data", "pages"} & {*parts}:
+        runs = fill(folder / "runs", RUNS, [f"val/m{k:02d}" for k in range(METRICS)], STEPS)
     if "data" in parts:
-        found |= data_layer(runs, curves)
+        found |= data_layer(runs, fill(folder / "curves", CURVES, ["train/loss"], POINTS))
     if "pages" in parts and CHROMIUM:
         found |= cost(runs)
     RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -15,6 +15,8 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 FILES = ("logging_cost", "vae", "gan", "gpt2_train", "gpt2_generate", "apriori", "lexicon", "dashboard", "optimizers")
 MINERS = ("pyfim", "rusket", "mlxtend", "efficient")
 METHODS = ("gan_plain", "wgan", "wgan_gp", "sngan")
+LOOP: Said = {"en": "plain PyTorch loop, nothing recorded", "zh": "普通 PyTorch 循环，不做记录"}
+TRICKS: Said = {"en": "that loop, with all that can be saved", "zh": "该循环，能省的都省"}
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def costs(language: Language) -> str:
 def performance(language: Language) -> str:
     """Everything that was measured beside somebody else's program, the machine and the versions."""
     head = both("| what | taolu | peer | its figure | times as quick |", "| 内容 | taolu | 对手 | 对手的数 | 快几倍 |")
-    makers: tuple[Callable[[], Iterator[Duel]], ...] = (_training, _generating, _mining, _pages)
+    makers: tuple[Callable[[], Iterator[Duel]], ...] = (_recording, _vae, _gan, _gpt2, _mining, _pages)
     rows = [duel.row(language) for make in makers for duel in make()]
     return "\n".join([head[language], "|---|---|---|---|---|", *rows, "", _machine(language)])
 
@@ -141,46 +143,58 @@ def _seconds(*values: float) -> str:
     return f"{' – '.join(ends)} s"
 
 
-def _training() -> Iterator[Duel]:
-    """Steps of training, tracked by us, beside others' and beside loops that record nothing."""
+def _recording() -> Iterator[Duel]:
+    """What recording adds to a step."""
     rows = read("logging_cost")["rows"]
     what, ours = both("recording 8 values on every step", "每步记录 8 个值"), rows["taolu"]["process_ms_over_nothing"]
-    for peer in ("MLFlowLogger", "CSVLogger"):
-        theirs = rows[peer]["process_ms_over_nothing"]
-        yield Duel(what, _milliseconds(ours), f"Lightning {peer}", _milliseconds(theirs), (theirs / ours,))
-    loop = both("plain PyTorch loop, nothing recorded", "普通 PyTorch 循环，不做记录")
-    tricks = both("that loop, with all that can be saved", "该循环，能省的都省")
+    for name in ("MLFlowLogger", "CSVLogger"):
+        theirs = rows[name]["process_ms_over_nothing"]
+        yield Duel(what, _milliseconds(ours), f"Lightning {name}", _milliseconds(theirs), (theirs / ours,))
+
+
+def _vae() -> Iterator[Duel]:
+    """A VAE's step and its likelihood."""
+    found = read("vae")
     for size, what in {
         "784 pixels": both("a VAE step, 784 pixels, everything recorded", "VAE 一步，784 像素，全部记录"),
         "64 pixels (digits)": both("a VAE step, 64 pixels, everything recorded", "VAE 一步，64 像素，全部记录"),
     }.items():
-        rows = read("vae")["rows"][size]
-        ours = rows["tracked"]["process_ms"]
-        for name, peer in (("pythae", "pythae"), ("plain", loop), ("flushed", tricks)):
-            theirs = rows[name]["process_ms"]
-            ratio = 1 / rows["tracked"][f"process_ms_over_{name}"] if name != "flushed" else theirs / ours
-            yield Duel(what, _milliseconds(ours), peer, _milliseconds(theirs), (ratio,))
-    rows = read("vae")["nll"]
+        yield from _steps(what, found["rows"][size], {"pythae": "pythae", "plain": LOOP, "flushed": TRICKS})
+    rows = found["nll"]
     what = both("-ln p(x) of a VAE by importance sampling", "用重要性采样估计 VAE 的 -ln p(x)")
-    peer, row = "pythae", rows["pythae"]
-    yield Duel(what, _seconds(rows["ours"]["seconds"]), peer, _seconds(row["seconds"]), (row["times_ours"],))
-    rows = read("gan")["rows"]
-    ours, what = rows["tracked"]["process_ms"], both("an SN-GAN step, everything recorded", "SN-GAN 一步，全部记录")
-    for name, peer in (("mimicry", both("as torch_mimicry does it", "torch_mimicry 的做法")), ("plain", loop)):
-        ratio = 1 / rows["tracked"][f"process_ms_over_{name}"]
-        yield Duel(what, _milliseconds(ours), peer, _milliseconds(rows[name]["process_ms"]), (ratio,))
-    theirs = rows["tricks"]["process_ms"]
-    yield Duel(what, _milliseconds(ours), tricks, _milliseconds(theirs), (theirs / ours,))
-    rows = read("gpt2_train")["rows"]
+    ours, theirs = (_seconds(rows[name]["seconds"]) for name in ("ours", "pythae"))
+    yield Duel(what, ours, "pythae", theirs, (rows["pythae"]["times_ours"],))
+
+
+def _gan() -> Iterator[Duel]:
+    """A GAN's step."""
+    what = both("an SN-GAN step, everything recorded", "SN-GAN 一步，全部记录")
+    mimicry = both("as torch_mimicry does it", "torch_mimicry 的做法")
+    yield from _steps(what, read("gan")["rows"], {"mimicry": mimicry, "plain": LOOP, "tricks": TRICKS})
+
+
+def _steps(what: Said, rows: dict[str, dict[str, float]], others: dict[str, str | Said]) -> Iterator[Duel]:
+    """The row `tracked` beside the others; ratios of the rounds where the benchmark took them, else of the medians."""
+    ours = rows["tracked"]
+    for name, peer in others.items():
+        theirs = rows[name]["process_ms"]
+        ratio = ours.get(f"process_ms_over_{name}", ours["process_ms"] / theirs)
+        yield Duel(what, _milliseconds(ours["process_ms"]), peer, _milliseconds(theirs), (1 / ratio,))
+
+
+def _gpt2() -> Iterator[Duel]:
+    """A GPT-2's step, then tokens a second with a cache."""
     what = both("a GPT-2 step, everything recorded", "GPT-2 一步，全部记录")
-    for name, peer in {
+    rows = read("gpt2_train")["rows"]
+    for name, loop in {
         "taolu, over the bare loop": both("bare loop over transformers' GPT-2", "transformers 的 GPT-2，裸循环"),
         "taolu, over the bare loop with gelu in one operation": both(
             "that loop, gelu in one operation", "该循环，gelu 为单个算子"
         ),
     }.items():
-        row = rows[name]
-        yield Duel(what, _milliseconds(row["ms"]), peer, _milliseconds(row["bare_ms"]), (1 / row["ratio"],))
+        ours, theirs = (_milliseconds(rows[name][key]) for key in ("ms", "bare_ms"))
+        yield Duel(what, ours, loop, theirs, (1 / rows[name]["ratio"],))
+    yield from _generating()
 
 
 def _generating() -> Iterator[Duel]:

@@ -21,12 +21,18 @@ from playwright.sync_api import Page, expect, sync_playwright
 from experiments.errors import ConfigError
 from experiments.store.location import Store, locate
 from experiments.store.read import RunRecord, find_run, read_run
+from experiments.store.studies import find_study, latest, study_names
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 LARGEST = 200_000  # bytes of a picture
+CLAIM = "5655-S1.1"  # fails as written, holds as corrected
+SWEEP = "demo-"  # beginning of the names of the demo's sweeps
+COMPARED = (0, 2, 4, 6, 8)  # three of its trials have the same lr / B, one a larger, one a smaller
+NARROW = (760, 1300)  # pixels: without the side bar, as two pictures beside each other are read
+CLIPS = {"claim.png": (165, 1040), "compare.png": (115, 890)}  # pixels from the top, and of height
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,7 +64,7 @@ def chromium() -> str:
 
 
 def take(store: Store, place: str, run: RunRecord, browser: str) -> None:
-    """Writes run.png, runs.png and manifold.png.
+    """Writes claim.png, compare.png, run.png, runs.png and manifold.png.
 
     Args:
         store: the pages show it.
@@ -77,11 +83,34 @@ def take(store: Store, place: str, run: RunRecord, browser: str) -> None:
         page.goto(f"{home}/run?run={run.run_id}")
         expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=60_000)
         shoot(page, store.label, place, "run.png")
+        page.set_viewport_size({"width": NARROW[0], "height": NARROW[1]})
+        for name, address in (("claim.png", f"claims?claim={CLAIM}"), ("compare.png", comparison(store))):
+            page.goto(f"{home}/{address}")
+            expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=60_000)
+            shoot(page, store.label, place, name)
         page.set_viewport_size({"width": 1280, "height": 640})
-        page.goto(f"{home}/runs")
+        page.goto(f"{home}/runs?experiments={newest_sweep(store)}")
         expect(page.locator('[data-testid="stDataFrame"]')).to_be_visible(timeout=60_000)
         shoot(page, store.label, place, "runs.png")
         window.close()
+
+
+def comparison(store: Store) -> str:
+    """The address of Compare with trials of the demo's newest sweep: the loss by epoch, named by what differs."""
+    trials = {trial.number: trial for trial in latest(find_study(store, newest_sweep(store)).trials)}
+    fields = [f"runs={trials[number].run_ids[-1]}" for number in COMPARED]
+    return "compare?" + "&".join([*fields, "chart=loss", "x=epoch", "by=same_config", "smooth=0.7"])
+
+
+def newest_sweep(store: Store) -> str:
+    """The name of the demo's newest sweep.
+
+    Raises ConfigError when there is none.
+    """
+    names = [name for name in study_names(store) if name.startswith(SWEEP)]
+    if not names:
+        raise ConfigError(f"no sweep '{SWEEP}1' in the store; fill it with: taolu demo")
+    return names[-1]
 
 
 @contextmanager
@@ -129,7 +158,9 @@ def shoot(page: Page, label: str, place: str, name: str) -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder, name)
-        page.screenshot(path=raw)
+        top, height = CLIPS.get(name, (0, 0))
+        width, whole = page.evaluate("[innerWidth, innerHeight]")
+        page.screenshot(path=raw, clip={"x": 0, "y": top, "width": width, "height": height or whole})
         save(raw, PICTURES / name)
 
 

@@ -12,6 +12,7 @@ import json
 import re
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -275,10 +276,16 @@ def _counts(*numbers: int) -> tuple[str, ...]:
     """Of the articles of these numbers: claims, verdicts by form, CPU-seconds."""
     measured = read(CLAIMS)["claims"]
     found = [(claim.form, measured[claim.id]["verdict"]) for claim in all_claims() if claim.article in numbers]
-    kinds = [("as written", "holds"), ("as written", "fails"), ("corrected", "holds")]
-    undetermined = sum(verdict == "undetermined" for _, verdict in found)
+    counts = Counter(found)
     seconds = sum(row["seconds"] for row in measured.values() if row["article"] in numbers)
-    return (str(len(found)), *(str(found.count(kind)) for kind in kinds), str(undetermined), f"{seconds:.0f}")
+    return (
+        str(len(found)),
+        str(counts["as written", "holds"]),
+        str(counts["as written", "fails"]),
+        str(counts["corrected", "holds"]),
+        str(sum(verdict == "undetermined" for _, verdict in found)),
+        f"{seconds:.0f}",
+    )
 
 
 def environment(language: Language) -> str:

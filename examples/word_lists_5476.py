@@ -1,36 +1,39 @@
 # %% [markdown]
 # # How does a text tell its words? Merging where it pays
 #
-# Minimum entropy, second part: kexue.fm/archives/5476. Two tokens that stand together more often than by chance are worth
-# one token of their own, if the text gets cheaper by it. That gain has a closed form. Here: the form is checked merge by
-# merge, its short version is compared with frequency and with mutual information, and a text without spaces is cut.
+# Minimum entropy, second part: kexue.fm/archives/5476. Two tokens that stand together more often than by chance are
+# worth one token of their own, if the text gets cheaper by it. That gain has a closed form. Here: the form is
+# checked merge by merge, its short version is compared with frequency and with mutual information, and a text
+# without spaces is cut.
 #
-# Cells run in order, in VS Code or Jupytext, or all at once: `python examples/word_lists_5476.py` (10 s).
-# Runs go to the nearest `mlruns/`, else to `./mlruns`; the environment variable MLFLOW_TRACKING_URI names another store.
+# Cells run in order, in VS Code or Jupytext, or all at once: `python examples/word_lists_5476.py` (10 s). Runs go
+# to the nearest `mlruns/`, else to `./mlruns`; the environment variable MLFLOW_TRACKING_URI names another store.
 
 # %%
 import pandas as pd
+from PIL import Image
 
 import taolu
 from mining.corpus import Policy, units
 from mining.entropy import BIT, fstar, merge_gain, pmi
-from mining.merges import Merger
+from mining.merges import Criterion, Merger, greedy_merges
 from mining.segment import Segmenter, score
 from mining.sources import pydoc_words
 
 # %% [markdown]
 # ## 1. What a merge saves
 #
-# A text of tokens with probabilities $p_w$ and lengths $l_w$ costs $\mathcal{L} = H / \bar l$ bits a letter, equations (2.6) and
-# (2.7): $H = -\sum_w p_w \log_2 p_w$ a token, $\bar l = \sum_w p_w l_w$ letters long. Make one token of every $ab$. Where there
-# were $N$ tokens there are $N(1 - p_{ab})$; count anew, subtract, and the letters stay as they are:
+# A text of tokens with probabilities $p_w$ and lengths $l_w$ costs $\mathcal{L} = H / \bar l$ bits a letter,
+# equations (2.6) and (2.7): $H = -\sum_w p_w \log_2 p_w$ a token, $\bar l = \sum_w p_w l_w$ letters long. Make one
+# token of every $ab$. Where there were $N$ tokens there are $N(1 - p_{ab})$; count anew, subtract, and the letters
+# stay as they are:
 #
 # $$\Delta\mathcal{L} = -\frac{F_{ab}}{\bar l}, \qquad
 # F_{ab} = p_{ab}\ln\frac{p_{ab}}{p_a p_b} - (1 - p_{ab})\ln(1 - p_{ab})
 # + \sum_{i = a, b}(p_i - p_{ab})\ln\Bigl(1 - \frac{p_{ab}}{p_i}\Bigr),$$
 #
-# equations (2.11) and (2.13), $\bar l$ before the merge, and $F$ over $\ln 2$ for bits. Merge a text twenty times, and compare
-# the bits that are counted with those that are foretold:
+# equations (2.11) and (2.13), $\bar l$ before the merge, and $F$ over $\ln 2$ for bits. Merge a text twenty times,
+# and compare the bits that are counted with those that are foretold:
 
 # %%
 gold = [" ".join(words) for words in pydoc_words()]
@@ -61,27 +64,25 @@ print(f"largest difference over {len(merges)} merges: {largest_error:.0e} bits")
 #
 # $$F_{ab} \approx F^*_{ab} = p_{ab}\Bigl(\ln\frac{p_{ab}}{p_a p_b} - 1\Bigr) \qquad (2.15).$$
 #
-# What was left out is positive, so $F^* \le F$: where $F^* > 0$ a merge pays. Read: a pair must come up more often than $e$
-# times chance, PMI above 1 nat, *and* be frequent. PMI below 1 does not forbid it, though:
+# What was left out is positive, so $F^* \le F$: where $F^* > 0$ a merge pays. Read: a pair must come up more often
+# than $e$ times chance, PMI above 1 nat, *and* be frequent. PMI below 1 does not forbid it, though:
 
 # %%
 p_ab, p_a, p_b = 0.2, 0.3, 0.3
-print(f"PMI {float(pmi(p_ab, p_a, p_b)):.3f} nats, F* {float(fstar(p_ab, p_a, p_b)):.3f}, F {float(merge_gain(p_ab, p_a, p_b)):.3f}")
+information, short, gain = (float(of(p_ab, p_a, p_b)) for of in (pmi, fstar, merge_gain))
+print(f"PMI {information:.3f} nats, F* {short:.3f}, F {gain:.3f}")
 
 # %% [markdown]
 # ## 3. Against frequency and against PMI
 #
-# Byte-pair encoding merges the most frequent pair, others the pair of the greatest PMI. F* weighs both. After 200 merges:
+# Byte-pair encoding merges the most frequent pair, others the pair of the greatest PMI. F* weighs both. After 200
+# merges:
 
 # %%
-criteria = {"fstar": "F*", "count": "frequency", "pmi": "PMI"}
-bits = {"letters": 0.0}
-for criterion, name in criteria.items():
-    other = Merger(letters)
-    bits["letters"] = other.bits
-    for _ in range(200):
-        other.step(criterion)  # type: ignore[arg-type]
-    bits[name] = other.bits
+criteria: tuple[Criterion, ...] = ("fstar", "count", "pmi")
+bits = {"letters": Merger(letters).bits}
+for criterion in criteria:
+    bits[criterion] = list(greedy_merges(letters, criterion=criterion, n_merges=100))[-1].bits_after
 print(pd.Series(bits, name="bits a letter").round(3).to_string())
 
 # %% [markdown]
@@ -89,9 +90,9 @@ print(pd.Series(bits, name="bits a letter").round(3).to_string())
 #
 # ## 4. Words from a text without spaces
 #
-# Bits of the text alone cannot say when to stop: in the end each line is one word that occurs once. A word list has to be paid
-# for too. `taolu.mine_lexicon` weighs both, counts and finds the best cut again and again, and never sees a space;
-# "pydoc" is Python's help in English, without them. `taolu.segment` then cuts what you give it.
+# Bits of the text alone cannot say when to stop: in the end each line is one word that occurs once. A word list has
+# to be paid for too. `taolu.mine_lexicon` weighs both, counts and finds the best cut again and again, and never
+# sees a space; "pydoc" is Python's help in English, without them. `taolu.segment` then cuts what you give it.
 
 # %%
 lexicon = taolu.mine_lexicon("pydoc")
@@ -120,8 +121,10 @@ print(f"the text: {gold[longest][:90]}\nthe cut:  {cut.splitlines()[longest][:90
 
 # %%
 verdicts = taolu.claims("5476-M2", "5476-M4", "5476-M4c", run=True)
+Image.open(taolu.files(verdicts["run_id"].iloc[0])["plot.png"])
 
 # %% [markdown]
-# **Next.** Your own texts: `taolu mine lexicon FOLDER`, Chinese ones too; then the page Lexicon of `taolu dashboard`. The
-# article's own algorithm is `method="article"`, the greedy one `method="greedy"`. Which finds borders better:
-# `taolu claims run 5476-M6 5476-M6.1`. Whether the list of least bits on its own text is the best: 5476-M5 and its correction.
+# **Next.** Your own texts: `taolu mine lexicon FOLDER`, Chinese ones too; then the page Lexicon of
+# `taolu dashboard`. The article's own algorithm is `method="article"`, the greedy one `method="greedy"`. Which
+# finds borders better: `taolu claims run 5476-M6 5476-M6.1`. Whether the list of least bits on its own text is the
+# best: 5476-M5 and its correction.

@@ -178,15 +178,17 @@ def planned_steps(options: TrainerOptions, data: Any) -> int | None:
     processes = n_processes(options)
     if hasattr(data, "batches_in_epoch"):
         return steps_of(options, lambda epoch: _refusing("data", data.batches_in_epoch, epoch, processes))
-    count = n_batches(data)
-    return steps_of(options, None if count is None else math.ceil(count / processes))
+    return steps_of(options, n_batches(data, processes))
 
 
-def n_batches(data: Any) -> int | None:
-    """Training batches of the first epoch; None where the data does not say before it is set up."""
+def n_batches(data: Any, processes: int = 1) -> int | None:
+    """Training batches of the first epoch on each process; None where the data does not say before it is set up."""
     train = data[0] if isinstance(data, tuple) else data
+    if hasattr(train, "batches_in_epoch"):
+        return int(_refusing("data", train.batches_in_epoch, 0, processes))
     try:
-        return len(train.train_dataloader() if hasattr(train, "train_dataloader") else train)
+        count = len(train.train_dataloader() if hasattr(train, "train_dataloader") else train)
+        return math.ceil(count / processes)
     except Exception:  # noqa: BLE001 - a data module nobody has set up yet may raise anything
         return None
 
@@ -254,6 +256,7 @@ def build_trainer(session: Session, logger: Logger) -> pl.Trainer:
     )
     ours: list[pl.Callback] = [
         AsBuilt(),  # first: a fork's callback moves schedules
+        *([OneMean()] if processes > 1 else []),
         *session.callbacks,
         recorder,
         *_dynamics(options, int(session.config.values["seed"])),
@@ -261,7 +264,6 @@ def build_trainer(session: Session, logger: Logger) -> pl.Trainer:
         Pictures(folder, options.quality_every or 1),
         *quality_callbacks(session),
         Troubles(logger, session.say),
-        *([OneMean()] if processes > 1 else []),
         *_early_stopping(options, objective, session.say),
         checkpoints,
         Seeds(int(session.config.values["seed"])),  # last: it puts back what the others' hooks draw in a validation
@@ -277,6 +279,8 @@ def build_trainer(session: Session, logger: Logger) -> pl.Trainer:
         default_root_dir=folder,
         reload_dataloaders_every_n_epochs=int(growing),  # a larger batch makes another length
     )
+    if options.precision == "64-true":
+        session.module.double()  # Lightning 2.6 does so after it has loaded a checkpoint, which it thereby rounds
     use_exact_loop(trainer, checkpoints)
     if options.compile:
         session.module.compile()

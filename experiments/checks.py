@@ -73,12 +73,9 @@ class SweepPlan:
     def sentence(self, words: Words = ENGLISH) -> str:
         """How much it is, in one line."""
         count, cells = self.design.n_planned(), len(self.points)
-        by_grid, name = self.design.is_grid, self.design.sampler.name
-        by = (
-            words("plan_grid", cells=cells, seeds=self.design.repeats)
-            if by_grid
-            else words("plan_sampler", sampler=name)
-        )
+        by = words("plan_sampler", sampler=self.design.sampler.name)
+        if self.design.is_grid:
+            by = words("plan_grid", cells=cells, seeds=self.design.repeats)
         runs = words("plan_count", n=count) if count else words("plan_until_time")
         length = words("plan_steps", steps=self.steps) if self.steps else ""
         return words("plan", name=self.design.name, runs=runs, seeds=by, length=length)

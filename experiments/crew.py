@@ -161,8 +161,8 @@ class Crew:
             trials = self.queue.trials
             running = [trial for trial in trials if trial.state == "RUNNING"]
             back = len(running) - len(self.queue.at_work(trials))
-            if back or self.queue.is_waiting(trials):
-                return max(back, sum(trial.state == "WAITING" for trial in trials))
+            if back or self.queue.is_left(trials):
+                return self.count
             if not running:
                 return 0
             self.teller.tell(Tally.of(self.job.design, trials))

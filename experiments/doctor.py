@@ -58,6 +58,8 @@ def _machine() -> Iterator[Finding]:
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     mps = torch.backends.mps.is_available()
     yield Finding("devices", ", ".join(gpus) or ("Apple GPU (mps)" if mps else "processor only"))
+    backends = [name for name in ("gloo", "nccl") if torch.distributed.is_backend_available(name)]
+    yield Finding("processes together", f"by {', '.join(backends)}" if backends else "not in this build of torch")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Finding("threads", f"{torch.get_num_threads()} used by torch, {cores} cores allowed to this process")
     yield Finding("platform", platform.platform())

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 
-from experiments.build import build_parts, check_session, n_batches, objective_of, planned_steps, set_threads
+from experiments.build import (
+    build_parts,
+    check_session,
+    n_batches,
+    n_processes,
+    objective_of,
+    planned_steps,
+    set_threads,
+)
 from experiments.config import Config, chosen_parts
 from experiments.parser import Settings, word
 from experiments.predictions import keep
@@ -88,6 +96,7 @@ class Forecast:
         values: every setting.
         last_run: the experiment's last one, by id and name; empty where there is none.
         parameters: numbers that are trained.
+        processes: that train together.
         steps: None where only time ends the run.
         batches: of the first epoch; None where the data does not say.
         validations: None where steps or batches are unknown.
@@ -99,6 +108,7 @@ class Forecast:
     values: tuple[Value, ...]
     last_run: str
     parameters: int
+    processes: int
     steps: int | None
     batches: int | None
     validations: int | None
@@ -123,7 +133,12 @@ class Forecast:
                 f"{value.key:{width}}  {word(value.value):{shown}}  {value.origin:{len(TYPED)}}{changed}".rstrip()
             )
         facts = {"batches an epoch": self.batches, "steps": self.steps, "validations": self.validations}
-        told = [f"parameters {self.parameters:,}", *(f"{key} {_known(count)}" for key, count in facts.items())]
+        together = [f"processes {self.processes}"] if self.processes > 1 else []
+        told = [
+            f"parameters {self.parameters:,}",
+            *together,
+            *(f"{key} {_known(count)}" for key, count in facts.items()),
+        ]
         size = "unknown" if self.cost.checkpoint_bytes is None else _size(self.cost.checkpoint_bytes)
         seconds = "unknown" if self.cost.seconds is None else duration(self.cost.seconds)
         lines += ["", "  ".join(told), f"time {seconds}  checkpoints {size}  ({self.cost.source})"]
@@ -150,7 +165,8 @@ def forecast(config: Config, target: str, options: Sequence[str], store: Store) 
     config = config.with_threads(threads)
     table = runs_table(store, kinds=("run",))
     own = table[table["experiment"] == config.name] if len(table) else table
-    steps, batches = planned_steps(trainer, data), n_batches(data)
+    processes = n_processes(trainer)
+    steps, batches = planned_steps(trainer, data), n_batches(data, processes)
     validations = n_validations(trainer, steps, batches)
     shape = _of_same_shape(own, config)
     cost = _from_history(store, shape, trainer, steps, objective_of(module) is not None)
@@ -162,6 +178,7 @@ def forecast(config: Config, target: str, options: Sequence[str], store: Store) 
         values=tuple(_values(config, target, options, own)),
         last_run=f"{own.iloc[0]['run_id'][:8]} {own.iloc[0]['name']}" if len(own) else "",
         parameters=sum(p.numel() for p in module.parameters()),
+        processes=processes,
         steps=steps,
         batches=batches,
         validations=validations,

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from experiments.basket_source import Source, refused
-from experiments.cluster import processes
+from experiments.cluster import Map, check_scheduler, workers
 from experiments.errors import ConfigError
 from experiments.label import Label, Result
 from experiments.mining_run import Job, Plan, Say, check_out, claim_parts, recorded
+from experiments.remote import here
 from experiments.rule_pictures import graph, scatter
 from experiments.rule_report import lines, plain, record
 from experiments.store.location import Store
@@ -64,6 +65,7 @@ class Request:
         parts: folder of a job larger than memory.
         part_size: baskets a part.
         workers: processes that mine parts.
+        scheduler: address of a Dask scheduler whose workers mine them instead.
     """
 
     source: str
@@ -87,9 +89,11 @@ class Request:
     parts: Path | None = None
     part_size: int = PART
     workers: int = 1
+    scheduler: str | None = None
 
     def __post_init__(self) -> None:
         """Raises ConfigError for what cannot be asked for."""
+        check_scheduler(self.scheduler, self.parts, self.workers)
         confidence = self.min_confidence
         if confidence is not None and not 0 <= confidence <= 1:
             raise ConfigError(
@@ -149,15 +153,27 @@ def mine(
     Raises ConfigError, before there is a run, for a source or setting that cannot be used.
     """
     check_out(out)
+    with here((request.source,)) as (local,):
+        return _mine(request, replace(request, source=local), store, label, out, say, words)
+
+
+def _mine(
+    asked: Request, request: Request, store: Store, label: Label, out: Path | None, say: Say, words: Words
+) -> Mined:
+    """Args: what was asked for; the same with its source on this machine."""
     with refused():
         source = Source.of(request)
         request = _filled(request, source, say, words)
     data = {**source.facts(), "digest": source.digest(request)}
-    plan = Plan(EXPERIMENT, KIND, request.settings(), source.name, request.source, data["digest"], source.facts())
+    settings = replace(request, source=asked.source).settings()
+    plan = Plan(EXPERIMENT, KIND, settings, source.name, asked.source, data["digest"], source.facts())
     told: dict[str, Any] = {}
-    with recorded(plan, store, label, out, say) as job:
+    with (
+        workers(request.scheduler, request.workers, request.parts) as spread,
+        recorded(plan, store, label, out, say) as job,
+    ):
         job.say(source.said(words))
-        found = _itemsets(job, request, source)
+        found = _itemsets(job, request, source, spread)
         made = _rules(job, request, found, words)
         table = rules_table(made)
         _write(job, found, made, table)
@@ -168,8 +184,8 @@ def mine(
         for path in job.written:
             job.say(words("written", path=path))
         job.say(words("rules_filter", run=job.writer.run_id[:8]))
-    asked = {"min_support": request.min_support, "min_confidence": request.min_confidence}
-    return Mined(job.result, {"data": data, **asked, **told})
+    thresholds = {"min_support": request.min_support, "min_confidence": request.min_confidence}
+    return Mined(job.result, {"data": data, **thresholds, **told})
 
 
 def _filled(request: Request, source: Source, say: Say, words: Words) -> Request:
@@ -235,12 +251,12 @@ def suggested_support(baskets: Baskets, wanted: int = WANTED) -> float:
 # ---- mining ---------------------------------------------------------------------------------------------------------
 
 
-def _itemsets(job: Job, request: Request, source: Source) -> Itemsets:
+def _itemsets(job: Job, request: Request, source: Source, spread: Map) -> Itemsets:
     told = job.progress("mining", unit="itemsets")
     assert request.min_support is not None
     with job.stage("mine"):
         if request.parts is not None:
-            return _in_parts(job, request, source)
+            return _in_parts(job, request, source, spread)
         assert source.baskets is not None
         items = _named(source.baskets.items, (*request.include, *request.exclude))
         return mine_itemsets(
@@ -263,11 +279,11 @@ def _named(items: Sequence[Hashable], names: Sequence[str]) -> dict[str, Hashabl
     return {str(item): item for item in items} if names else {}
 
 
-def _in_parts(job: Job, request: Request, source: Source) -> Itemsets:
+def _in_parts(job: Job, request: Request, source: Source, spread: Map) -> Itemsets:
     """Exact too; what a part gave is kept in the folder, so that a killed job goes on there."""
     assert request.parts is not None
     assert request.min_support is not None
-    claim_parts(request.parts, request.source, source.digest(request), "baskets")
+    claim_parts(request.parts, source.name, source.digest(request), "baskets")
     notes: Counter[str] = Counter()
 
     def chunks() -> Iterator[Baskets]:
@@ -278,23 +294,21 @@ def _in_parts(job: Job, request: Request, source: Source) -> Itemsets:
             told(n_baskets)
             yield chunk
 
-    with processes(request.workers) as spread:
+    def counting(function: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]:
+        told = job.progress("mining", unit="parts")
+        for done, each in enumerate(spread(function, jobs), 1):
+            told(done)
+            yield each
 
-        def counting(function: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]:
-            told = job.progress("mining", unit="parts")
-            for done, each in enumerate(spread(function, jobs), 1):
-                told(done)
-                yield each
-
-        found = mine_partitions(
-            chunks(),
-            request.min_support,
-            request.parts,
-            max_length=request.max_length,
-            strict=request.strict,
-            part_size=request.part_size,
-            map=counting,
-        )
+    found = mine_partitions(
+        chunks(),
+        request.min_support,
+        request.parts,
+        max_length=request.max_length,
+        strict=request.strict,
+        part_size=request.part_size,
+        map=counting,
+    )
     return replace(found, notes=dict(notes))
 
 

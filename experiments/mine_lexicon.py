@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.basket_source import refused
-from experiments.cluster import processes
+from experiments.cluster import Map, check_scheduler, workers
 from experiments.errors import ConfigError, did_you_mean
 from experiments.label import Label, Result
 from experiments.lexicon_pictures import lengths_picture, merges_picture, ranks_picture
 from experiments.mining_run import Job, Plan, Say, check_out, claim_parts, peak_megabytes, recorded
+from experiments.remote import here
 from experiments.store.location import Store
 from experiments.words import ENGLISH, Words
 from mining.corpus import Policy, units
@@ -60,6 +61,7 @@ class Request:
         parts: folder for counting out of core; again with it goes on.
         memory: megabytes a block of the text, where counted out of core.
         workers: processes that count.
+        scheduler: address of a Dask scheduler whose workers count instead.
     """
 
     sources: tuple[str, ...] = (DEFAULT,)
@@ -74,9 +76,11 @@ class Request:
     parts: Path | None = None
     memory: float | None = None
     workers: int = 1
+    scheduler: str | None = None
 
     def __post_init__(self) -> None:
         """Raises ConfigError for what cannot be asked for."""
+        check_scheduler(self.scheduler, self.parts, self.workers)
         if self.new_only and self.known is None:
             raise ConfigError("--new_only: new to what? give --known FILE, or --known jieba")
         if self.memory is not None and self.memory <= 0:
@@ -197,10 +201,16 @@ def mine(
     Raises ConfigError, before there is a run, for a source or setting that cannot be used.
     """
     check_out(out)
+    with here(request.sources) as sources:
+        return _mine(request, Texts(replace(request, sources=sources)), store, label, out, say, words)
+
+
+def _mine(
+    request: Request, texts: Texts, store: Store, label: Label, out: Path | None, say: Say, words: Words
+) -> Mined:
     with refused():
         lists = _lists(request)
-        texts = Texts(request)
-        digest, facts = texts.digest(), texts.facts()
+        digest, facts = texts.digest(), {**texts.facts(), "sources": list(request.sources)}
         texts.check()
         if request.parts is not None:
             counted = [digest, request.settings.length(request.units), request.settings.min_count, request.units]
@@ -209,8 +219,11 @@ def mine(
     name = "+".join(Path(source).name for source in request.sources)
     plan = Plan(EXPERIMENT, KIND, request.record(), name, " ".join(request.sources), digest, facts)
     told: dict[str, Any] = {}
-    with recorded(plan, store, label, out, say) as job:
-        lexicon = _lexicon(job, request, texts, lists)
+    with (
+        workers(request.scheduler, request.workers, request.parts) as spread,
+        recorded(plan, store, label, out, say) as job,
+    ):
+        lexicon = _lexicon(job, request, texts, lists, spread)
         _write(job, lexicon, texts, request)
         gold = _against_gold(job, lexicon) if request.sources == (DEFAULT,) else {}
         told |= _plain(lexicon, texts, gold) | {"files": [str(path) for path in job.written]}
@@ -237,10 +250,10 @@ def _lists(request: Request) -> _Lists:
     return _Lists(known, keep, stop)
 
 
-def _lexicon(job: Job, request: Request, texts: Texts, lists: _Lists) -> Lexicon:
+def _lexicon(job: Job, request: Request, texts: Texts, lists: _Lists, spread: Map) -> Lexicon:
     settings, policy = request.settings, request.units
     progress = _Progress(job)
-    with _measured(job, "count", texts), job.stage("count"), processes(request.workers) as spread:
+    with _measured(job, "count", texts), job.stage("count"):
         ngrams = count(
             texts,
             settings.length(policy),

@@ -372,7 +372,7 @@ def _failed(session: Session, failure: BaseException, trainer: pl.Trainer | None
 
 def _word(session: Session) -> Word:
     state: Any = "resumed" if session.checkpoint else "started"
-    return Word(session.writer.run_id, state, int(session.config.values["threads"]))
+    return Word(session.writer.run_id, state, torch.get_num_threads())
 
 
 def _leave(session: Session, logger: Logger, lost: int, code: int) -> None:

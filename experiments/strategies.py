@@ -35,23 +35,43 @@ class OneMean(pl.Callback):
     What some processes do not log is left alone: to wait for them would be to wait for ever.
     """
 
+    def __init__(self) -> None:
+        self._changed: list[Any] = []
+
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Before the means are taken."""
         self._agree(trainer)
 
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """After them: a module must log with the same arguments each time."""
+        self._restore()
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Likewise."""
+        """Likewise before the means of the training epoch."""
         self._agree(trainer)
 
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Likewise after them."""
+        self._restore()
+
     def _agree(self, trainer: pl.Trainer) -> None:
-        results = trainer._results
-        own = {} if results is None else {key: result.meta for key, result in results.items() if result.is_tensor}
-        lone = [key for key, meta in own.items() if meta.on_epoch and not meta.on_step and not meta.sync.should]
+        lone = {
+            key: result
+            for key, result in (trainer._results or {}).items()
+            if result.is_tensor and result.meta.on_epoch and not result.meta.on_step
+            if not (result.meta.sync.should or result.meta.sync.rank_zero_only)
+        }
         everyone: list[list[str]] = [[] for _ in range(trainer.world_size)]
-        torch.distributed.all_gather_object(everyone, [key for key in lone if not own[key].sync.rank_zero_only])
-        for key in lone:
-            if all(key in keys for keys in everyone):
-                own[key].sync.should = True
+        torch.distributed.all_gather_object(everyone, [*lone])
+        for key in sorted(set(everyone[0]).intersection(*everyone)):
+            lone[key]._computed = None  # by whoever looked at it before
+            lone[key].meta.sync.should = True
+            self._changed.append(lone[key].meta.sync)
+
+    def _restore(self) -> None:
+        for sync in self._changed:
+            sync.should = False
+        self._changed = []
 
 
 def strategy_for(module: pl.LightningModule, options: TrainerOptions, processes: int) -> str | Strategy:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import threading
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
@@ -29,6 +30,8 @@ from experiments.store.outage import is_outage
 from experiments.store.studies import (
     ATTRIBUTE,
     BEAT_SECONDS,
+    KILLED,
+    VOID,
     WAITING_SECONDS,
     StudyRecord,
     TrialRecord,
@@ -42,36 +45,53 @@ from experiments.store.studies import (
 )
 from experiments.trial import COMPLETE, DIVERGED, ERROR, PRUNED, STOPPED, TIMED_OUT, Outcome
 
-MOST_ERRORS, MOST_DEATHS = 1, 3  # attempts that may fail so before no other follows
-KILLED = "killed"  # the end of a trial whose process died
+MOST_ERRORS = 1  # attempts that may fail before no other follows
 LONGEST_HOLD_SECONDS = 30  # of the study's lock: a machine that vanished with it keeps nobody waiting for longer
 END_STATES = {COMPLETE: TrialState.COMPLETE, DIVERGED: TrialState.COMPLETE, PRUNED: TrialState.PRUNED}
 END_STATES |= {TIMED_OUT: TrialState.PRUNED, ERROR: TrialState.FAIL, STOPPED: TrialState.FAIL}
 
 
-@dataclass(frozen=True)
 class Taken:
     """A trial that is ours to run.
 
     Args:
+        study: Optuna's.
+        trial_id: in the database.
         number: within the study.
         point: of the space, with the seed where a grid is repeated.
-        trial: Optuna's.
     """
 
-    number: int
-    point: Point
-    trial: optuna.Trial
+    def __init__(self, study: optuna.Study, trial_id: int, number: int, point: Point) -> None:
+        self.trial_id = trial_id
+        self.number = number
+        self.point = point
+        self._study = study
 
     def report(self, value: float, step: int) -> bool:
         """Tells the pruner the value so far; whether it gives the trial up. A database that is away gives up none."""
+        storage = self._study._storage
         try:
-            self.trial.report(value, step)
-            return self.trial.should_prune()
+            storage.set_trial_intermediate_value(self.trial_id, step, value)
+            return self._study.pruner.prune(self._study, storage.get_trial(self.trial_id))
+        except optuna.exceptions.UpdateFinishedTrialError:  # the lease was lost, as the run finds out
+            return False
         except optuna.exceptions.StorageInternalError as error:
             if not is_outage(error):
                 raise
             return False
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the next trial comes from.
+
+    Args:
+        params: its point, as Optuna holds it; None = Optuna's queue, or else its sampler, says.
+        attributes: of the trial: the attempt it takes the place of.
+    """
+
+    params: Mapping[str, Any] | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Lease:
@@ -84,7 +104,7 @@ class Lease:
 
     def __init__(self, storage: optuna.storages.RDBStorage, taken: Taken) -> None:
         self._storage = storage
-        self._id = taken.trial._trial_id
+        self._id = taken.trial_id
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="taolu-lease", daemon=True)
         self.is_lost = False
@@ -111,7 +131,8 @@ class Lease:
 class Queue:
     """The trials of one study. Every process makes its own.
 
-    Every change of a trial's state is made under the study's lock, by one process of all machines at a time.
+    Trials are taken and put back under the study's lock, by one process of all machines at a time. What a process that
+    dies, or a database that goes away, leaves half done, whoever takes a trial next puts right.
 
     Args:
         store: where.
@@ -162,93 +183,106 @@ class Queue:
     def locked(self) -> Iterator[None]:
         """One process at a time: two that count before they ask would start one trial too many.
 
-        On a server it is one of any machine. Raises when the lock was lost meanwhile, with the server or by holding it
-        for too long: what was done half under it, others put right.
+        On a server it is one of any machine. Raises where the lock was lost meanwhile, with the server or by holding it
+        for too long.
         """
         if self._storage.engine.dialect.name != "postgresql":
             with locked(self.store):
                 yield
             return
-        key = zlib.crc32(self.design.name.encode())
+        limit = f"SET LOCAL idle_in_transaction_session_timeout = '{LONGEST_HOLD_SECONDS}s'"
+        lock = f"SELECT pg_advisory_xact_lock({zlib.crc32(self.design.name.encode())})"
         with self._storage.engine.connect() as connection:
-            connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{LONGEST_HOLD_SECONDS}s'"))
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+            connection.exec_driver_sql(f"{limit}; {lock}")
             yield
-            connection.execute(text("SELECT 1"))
+            connection.commit()
 
     # -- a worker's -------------------------------------------------------------------------------------------
 
     def take(self, deadline: float | None) -> Taken | None:
         """The next trial, ours from now on; None when there is none left to start, or it is past the deadline.
 
-        May be called again after the database went away in the middle: what was half taken is put back by then.
+        May be called again after the database went away in the middle.
         """
-        design = self.design
         if deadline is not None and time.time() > deadline:
             return None
         with self.locked():
-            self._reclaim()
-            trials = self.trials
-            if not self._is_left(trials):
+            trials = self._reclaimed()
+            place = self._next(trials)
+            if place is None:
                 return None
-            self._study.sampler = make_sampler(design, len(trials))
+            trial_id, params = self._made(place, len(trials))
+            # A trial without an owner is nobody's, and void: so it gets its lease first.
+            self._storage.record_heartbeat(trial_id)
+            self._storage.set_trial_user_attr(trial_id, "owner", {**owner(), "time": time.time()})
+        number = self._study._storage.get_trial_number_from_id(trial_id)
+        return Taken(self._study, trial_id, number, _point(self.design, params))
+
+    def _next(self, trials: Sequence[TrialRecord]) -> _Place | None:
+        """Where the next trial comes from; None when there is none left to start."""
+        heads, count = latest(trials), self.design.n_planned()
+        waiting = sum(trial.state == "WAITING" for trial in heads)
+        if waiting and (count is None or len(heads) - waiting < count):
+            return _Place()
+        for trial in heads:
+            if trial.is_given_back:
+                deaths = trial.deaths + (trial.end == KILLED)
+                return _Place(trial.params, {"retry_of": trial.number, "errors": trial.errors, "deaths": deaths})
+        if count is not None and len(heads) >= count:
+            return None
+        if not self.design.is_grid:
+            return _Place()
+        present = {identity(trial.params) for trial in heads}
+        points = ({key: _category(value) for key, value in point.items()} for point in self.design.plan())
+        return _Place(next(point for point in points if identity(point) not in present))
+
+    def _made(self, place: _Place, number: int) -> tuple[int, Mapping[str, Any]]:
+        """Id and parameters of a new trial that runs."""
+        kinds = distributions(self.design)
+        if place.params is None:
+            self._study.sampler = make_sampler(self.design, number)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # that ask renews no lease: `lease` does
-                trial = self._study.ask(distributions(design))
-            self._storage.record_heartbeat(trial._trial_id)
-            trial.set_user_attr("owner", {**owner(), "time": time.time()})  # last: a trial without is nobody's
-        return Taken(trial.number, _point(design, trial.params), trial)
+                trial = self._study.ask(kinds)
+            return trial._trial_id, trial.params
+        kinds = {key: kinds[key] for key in place.params}
+        new = optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params=dict(place.params),
+            distributions=kinds,
+            user_attrs=dict(place.attributes),
+        )
+        return self._study._storage.create_new_trial(self._study._study_id, new), place.params
 
     def lease(self, taken: Taken) -> Lease:
         """The lease on a trial that was taken, to be entered while it runs."""
         return Lease(self._storage, taken)
 
-    def is_waiting(self, trials: Sequence[TrialRecord]) -> bool:
-        """Whether a trial waits that may be started."""
-        heads, count = latest(trials), self.design.n_planned()
-        waiting = sum(trial.state == "WAITING" for trial in heads)
-        return waiting > 0 and (count is None or len(heads) - waiting < count)
-
-    def _is_left(self, trials: Sequence[TrialRecord]) -> bool:
-        """Whether there is a trial to start; of a grid its point is put in front."""
-        if self.is_waiting(trials):
-            return True
-        heads, count = latest(trials), self.design.n_planned()
-        if count is not None and len(heads) >= count:
-            return False
-        if self.design.is_grid:
-            present = {identity(trial.params) for trial in heads}
-            points = ({key: _category(value) for key, value in point.items()} for point in self.design.plan())
-            self._study.enqueue_trial(next(point for point in points if identity(point) not in present))
-        return True
+    def is_left(self, trials: Sequence[TrialRecord]) -> bool:
+        """Whether there is a trial to start."""
+        return self._next(trials) is not None
 
     def conclude(self, taken: Taken, outcome: Outcome) -> bool:
-        """The outcome in the study; of a trial that was stopped, its point in the queue again.
+        """The outcome in the study; what was stopped is tried again.
 
-        False where the lease was lost: another attempt has taken the trial's place, and the outcome counts for nothing.
+        False where the lease was lost: another attempt takes the trial's place, and the outcome counts for nothing.
         May be called again after the database went away in the middle.
         """
-        state, number = END_STATES[outcome.end], taken.trial._trial_id
-        with self.locked():
-            now = self._storage.get_trial(number)
-            if now.state != TrialState.RUNNING:
-                return now.state == state and tuple(now.user_attrs.get("runs", ())) == outcome.run_ids
-            self._note(number, outcome)
-            if outcome.end == STOPPED:
-                self._try_again(replace(records([now])[0], end=STOPPED))
-            values = list(outcome.values) if state == TrialState.COMPLETE else None
-            self._study.tell(taken.number, values, state=state)  # last: whatever ends us before, it can be done again
-        return True
-
-    def _note(self, number: int, outcome: Outcome) -> None:
-        noted = {"runs": list(outcome.run_ids), "error": outcome.error, "end": outcome.end}
+        state, number = END_STATES[outcome.end], taken.trial_id
+        noted = {"runs": list(outcome.run_ids), "error": outcome.error}
         noted["end"] = "" if outcome.end == COMPLETE else outcome.end
-        for key, value in noted.items():
-            if value:
-                self._storage.set_trial_user_attr(number, key, value)
-        if outcome.end == TIMED_OUT and len(outcome.values) == len(self.design.objectives) == 1:
-            last = outcome.values[0]  # Optuna takes a pruned trial's last report for its value
-            self._storage.set_trial_intermediate_value(number, 10**9, last)
+        values = list(outcome.values) if state == TrialState.COMPLETE else None
+        if state == TrialState.PRUNED and len(outcome.values) == len(self.design.objectives) == 1:
+            values = [outcome.values[0]] if not math.isnan(outcome.values[0]) else None
+        try:
+            for key, value in noted.items():
+                if value:
+                    self._storage.set_trial_user_attr(number, key, value)
+            self._storage.set_trial_state_values(number, state, values)  # one process can do so, once
+        except optuna.exceptions.UpdateFinishedTrialError:
+            now = self._storage.get_trial(number)
+            return now.state == state and tuple(now.user_attrs.get("runs", ())) == outcome.run_ids
+        return True
 
     def best_numbers(self) -> set[int]:
         """Trials no other is better than in every objective: Optuna's view of several objectives."""
@@ -264,50 +298,42 @@ class Queue:
         return [trial for trial in trials if trial.state == "RUNNING" and not is_lost(trial, silent)]
 
     def bury(self, pid: int, status: int) -> None:
-        """The trial of a worker of this host that died: failed, and in the queue again."""
+        """The trial of a worker of this host that died has failed, and is tried again."""
+        host = owner()["host"]
         with self.locked():
-            self._end_running(
-                lambda each: each.owner.get("pid") == pid and each.owner.get("host") == owner()["host"],
-                f"its process ended with status {status}",
-            )
+            for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                own = trial.user_attrs.get("owner", {})
+                if (own.get("pid"), own.get("host")) == (pid, host):
+                    self._end(trial, KILLED, f"its process ended with status {status}")
 
-    def _reclaim(self) -> None:
-        """Trials nobody works on: failed, and in the queue again. Leases are looked at now and then."""
+    def _reclaimed(self) -> tuple[TrialRecord, ...]:
+        """Every attempt, those that nobody works on ended. Leases are looked at now and then."""
+        found = self._study.get_trials(deepcopy=False)
+        running = [trial for trial in found if trial.state == TrialState.RUNNING]
         silent: frozenset[int] = frozenset()
-        if time.monotonic() - self._looked > BEAT_SECONDS / 2:
+        if running and time.monotonic() - self._looked > BEAT_SECONDS / 2:
             self._looked = time.monotonic()
-            silent = silent_numbers(self._storage, self._study._study_id, self._study.get_trials(deepcopy=False))
-        self._end_running(lambda each: is_lost(each, silent), "its process is gone")
+            silent = silent_numbers(self._storage, self._study._study_id, running)
+        lost = [trial for trial, each in zip(running, records(running), strict=True) if is_lost(each, silent)]
+        for trial in lost:
+            self._end(trial, KILLED if "owner" in trial.user_attrs else VOID, "its process is gone")
+        return self.trials if lost else records(found)
 
     def _recover(self) -> None:
-        """Trials of dead processes, and what may be tried again, in the queue."""
+        """Trials of dead processes ended, and those that raised in the queue again, unless they did so often enough."""
         with self.locked():
-            self._reclaim()
-            for record in latest(self.trials):
-                if record.state == "FAIL":
-                    self._try_again(record)
+            for trial in latest(self._reclaimed()):
+                errors = trial.errors + (trial.end == ERROR)
+                if trial.state == "FAIL" and trial.end == ERROR and errors <= MOST_ERRORS:
+                    attributes = {"retry_of": trial.number, "errors": errors, "deaths": trial.deaths}
+                    self._study.enqueue_trial(dict(trial.params), user_attrs=attributes)
 
-    def _end_running(self, chosen: Callable[[TrialRecord], bool], error: str) -> None:
-        found = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        for trial, record in zip(found, records(found), strict=True):
-            if chosen(record):
-                self._storage.set_trial_user_attr(trial._trial_id, "end", KILLED)
-                self._storage.set_trial_user_attr(trial._trial_id, "error", error)
-                self._try_again(replace(record, end=KILLED))
-                self._study.tell(trial.number, state=TrialState.FAIL)
-
-    def _try_again(self, record: TrialRecord) -> None:
-        """The point in the queue again, unless it is there or failed often enough; a stopped one fails never."""
-        errors = record.errors + (record.end == ERROR)
-        deaths = record.deaths + (record.end == KILLED)
-        if errors > MOST_ERRORS or deaths > MOST_DEATHS:
-            return
-        if any(
-            trial.retry_of == record.number for trial in self.trials
-        ):  # by one that died before it ended the old one
-            return
-        attributes = {"retry_of": record.number, "errors": errors, "deaths": deaths}
-        self._study.enqueue_trial(dict(record.params), user_attrs=attributes)
+    def _end(self, trial: optuna.trial.FrozenTrial, end: str, error: str) -> None:
+        """A running trial has failed, unless it came to its end just now."""
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):
+            self._storage.set_trial_user_attr(trial._trial_id, "end", end)
+            self._storage.set_trial_user_attr(trial._trial_id, "error", error)
+            self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
 
 @contextmanager
@@ -376,11 +402,11 @@ def open_storage(store: Store) -> optuna.storages.RDBStorage:
 
 
 def _engine(url: str) -> dict[str, Any]:
-    """A connection that finds out within a minute that its server is gone, and is not used again after that."""
+    """A connection that finds out within a minute that its server is gone."""
     if url.startswith("sqlite"):
         return {"connect_args": {"timeout": WAITING_SECONDS}}
     alive = {"connect_timeout": 10, "keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 4}
-    return {"pool_pre_ping": True, "pool_size": 2, "connect_args": {**alive, "tcp_user_timeout": 60_000}}
+    return {"pool_size": 2, "connect_args": {**alive, "tcp_user_timeout": 60_000}}
 
 
 @contextmanager

@@ -78,15 +78,21 @@ def _work_on(taken: Taken, queue: Queue, job: Job, signals: Signals) -> str:
     """How a trial ended, which is in the study now."""
     with queue.lease(taken) as lease:
         outcome = perform(taken, job, lease)
-        in_hurry = lambda: signals.received is not None or outcome.end == STOPPED  # noqa: E731
+
+        def in_hurry() -> bool:
+            return signals.received is not None or (outcome.end == STOPPED and not lease.is_lost)
+
         counts = patiently(lambda: queue.conclude(taken, outcome), in_hurry)
     patiently(lambda: replay_own(job.store), in_hurry)  # what a run could not deliver while it lasted
     if counts:
         return outcome.end  # of a stopped one the signal went to the run, which took it for its own
-    for run_id in outcome.run_ids:
-        writer = patiently(lambda run_id=run_id: RunWriter(job.store, run_id, open_store(job.store)), in_hurry)
-        patiently(lambda writer=writer: writer.tags({"taolu.trial_end": LOST}), in_hurry)
+    patiently(lambda: _mark_lost(job.store, outcome), in_hurry)
     return LOST
+
+
+def _mark_lost(store: Store, outcome: Outcome) -> None:
+    for run_id in outcome.run_ids:
+        RunWriter(store, run_id, open_store(store)).tags({"taolu.trial_end": LOST})
 
 
 def perform(taken: Taken, job: Job, lease: Lease | None = None) -> Outcome:

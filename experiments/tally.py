@@ -72,8 +72,8 @@ class Tally:
 
     @property
     def failed(self) -> list[TrialRecord]:
-        """Trials that raised, or whose process died, and that nobody tries again by now."""
-        return [trial for trial in self.trials if trial.state == "FAIL"]
+        """Trials that raised, or whose processes died again and again; what a worker takes up again is none."""
+        return [trial for trial in self.trials if trial.state == "FAIL" and not trial.is_given_back]
 
     @property
     def is_complete(self) -> bool:

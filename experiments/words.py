@@ -491,7 +491,7 @@ WHY: dict[str, str] = {
     "adaptive_vs_sgd": "自适应学习率容忍选得不好的 lr；各取最佳时它更好吗？（kexue.fm/archives/6234）",
     "edge_of_stability": "全批下降变得越来越尖锐，直到 lr 乘最大曲率为 2，并停在那里（kexue.fm/archives/5655，S3）。",
     "sgd_batch_lr": "SGD 的噪声，连同静止时的损失，由 lr / 批大小决定（kexue.fm/archives/5655，S2）。",
-    "sgd_momentum": "动量使一步长为 lr / (1 - beta)；lr 乘以 r 时 beta 应为 1 - (1 - beta) sqrt(r)（kexue.fm/archives/5655）。",
+    "sgd_momentum": "动量使步长为 lr / (1 - beta)；lr 乘 r，beta 取 1 - (1 - beta) sqrt(r)（kexue.fm/archives/5655）。",
     "sgd_schedules": "先用小批与大 lr，再增大前者或减小后者（kexue.fm/archives/5655，S6）。",
     "vae_quality": "留出图像的似然（val/nll）与样本的逼真程度（val/fid）是两个问题（kexue.fm/archives/5383）。",
 }

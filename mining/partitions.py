@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import json
+import uuid
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,7 +163,7 @@ def _kind(n_items: int) -> type[np.unsignedinteger[Any]]:
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:
     """A file that is there whole or not at all."""
-    half = path.with_name("half-" + path.name)
+    half = path.with_name(f"half-{uuid.uuid4().hex}-{path.name}")  # two machines may, when one was taken for dead
     write(half)
     half.replace(path)
 

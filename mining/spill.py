@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -113,23 +114,26 @@ class Folder:
         """
         files: dict[str, BinaryIO] = {}
         kinds: dict[str, str] = {}
+        mark = f"half-{uuid.uuid4().hex}"  # two machines may write it, when one was taken for dead
         try:
             with contextlib.ExitStack() as stack:
 
                 def append(**arrays: NDArray[Any]) -> None:
                     for key, array in arrays.items():
                         if key not in files:
-                            files[key] = stack.enter_context((self.path / f"{name}.{key}").open("wb"))
+                            files[key] = stack.enter_context((self.path / f"{name}.{key}.{mark}").open("wb"))
                             kinds[key] = array.dtype.str
                         files[key].write(np.ascontiguousarray(array).data)
 
                 yield append
-            half = self._index(name).with_suffix(".half")
+            for key in files:
+                (self.path / f"{name}.{key}.{mark}").replace(self.path / f"{name}.{key}")
+            half = self._index(name).with_suffix(f".{mark}")
             half.write_text(json.dumps(kinds))
             half.replace(self._index(name))
         except BaseException as error:
             for key in files:
-                (self.path / f"{name}.{key}").unlink(missing_ok=True)
+                (self.path / f"{name}.{key}.{mark}").unlink(missing_ok=True)
             if isinstance(error, OSError):
                 raise ValueError(
                     f"{self.path}: could not be written ({error.strerror}); make room or give another folder: what is"

@@ -24,6 +24,8 @@ for variable in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
     os.environ[variable] = "true"
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ["COLUMNS"] = "120"  # what `taolu runs` prints is as wide as the terminal
+os.environ.pop("LC_ALL", None)
+os.environ["LC_MESSAGES"] = "C"  # and English, whatever the machine speaks
 
 START = 1_790_000_000_000  # milliseconds; every run of the tests starts here or a little later
 

@@ -35,7 +35,8 @@ def test_verbs_experiments_and_shells_are_completed() -> None:
 
 
 def test_options_are_those_of_the_verb_and_of_the_experiment() -> None:
-    assert complete(["runs", "--l"]) == ["--limit"]
+    assert complete(["runs", "--li"]) == ["--limit"]
+    assert complete(["runs", "--lang", ""]) == ["en", "zh"]
     assert complete(["run", "vae", "--trainer.max_"]) == [
         "--trainer.max_epochs",
         "--trainer.max_steps",

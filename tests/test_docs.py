@@ -15,6 +15,7 @@ from experiments.claims.lock import read_lock
 from experiments.claims.registry import ARTICLES, all_claims, chosen
 from experiments.cli import VERBS, main
 from experiments.cli.options import take
+from experiments.design import sweep_names
 from experiments.errors import ConfigError
 from experiments.store.location import Store
 from tests.pages import ROOT, blocks, commands, headings, links, without_language
@@ -23,6 +24,7 @@ DOCS = ROOT / "docs"
 ENGLISH = sorted(path for path in DOCS.glob("*.md") if not path.name.endswith(".zh.md"))
 CHINESE = [path.with_suffix(".zh.md") for path in ENGLISH]
 PAIRS = list(zip(ENGLISH, CHINESE, strict=True))
+CLAIM = r"[AEGLMPSV]\d+(?:\.\d+)?c?"
 MARKED = [ROOT / "README.md", ROOT / "README.zh.md", *ENGLISH, *CHINESE]
 
 
@@ -52,7 +54,7 @@ def place(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def test_every_article_has_a_page_in_both_languages() -> None:
-    assert {path.stem for path in ENGLISH} == {"README", *map(str, ARTICLES)}
+    assert {path.stem for path in ENGLISH} >= {"README", *map(str, ARTICLES)}
     assert sorted(DOCS.glob("*.md")) == sorted([*ENGLISH, *CHINESE])
 
 
@@ -70,9 +72,7 @@ def test_both_languages_have_the_same_commands_formulas_headings_and_links(engli
 def test_every_link_leads_to_a_page_and_a_heading(page: Path) -> None:
     for link in links(page):
         name, _, anchor = link.partition("#")
-        if "://" in link:
-            assert re.fullmatch(r"https://kexue\.fm/archives/\d+", link)
-        else:
+        if "://" not in link:
             assert (page.parent / name).exists(), link
             assert not anchor or anchor in {text.lower().replace(" ", "-") for _, text in headings(page.parent / name)}
 
@@ -95,7 +95,7 @@ def test_figures_are_taken_only_from_a_store_that_has_them(
 ) -> None:
     before = tables.CLAIMS.read_bytes()
     assert tables.main(["--claims", str(place.folder)]) == 2
-    assert "224 claims not run" in capsys.readouterr().err
+    assert f"{len(all_claims())} claims not run" in capsys.readouterr().err
     assert tables.CLAIMS.read_bytes() == before
 
 
@@ -109,18 +109,20 @@ def test_committed_figures_are_of_the_claims_as_they_are(tables: ModuleType) -> 
 @pytest.mark.parametrize("article", ARTICLES)
 def test_every_claim_stands_once_on_its_articles_page(article: int) -> None:
     text = (DOCS / f"{article}.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| ([A-Z]\d+(?:\.\d+)?c?) \|", text, flags=re.M)
+    rows = re.findall(rf"^\| ({CLAIM}) \|", text, flags=re.M)
     assert sorted(rows) == sorted(claim.id.partition("-")[2] for claim in all_claims() if claim.article == article)
 
 
-@pytest.mark.parametrize("page", ENGLISH, ids=lambda page: page.name)
-def test_claims_named_in_a_text_are_on_the_page(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    named = set(re.findall(r"\b(?:[SAVEMPLG]\d+(?:\.\d+)?c?)\b", re.sub(r"^\|.*$|\$.*?\$", "", text, flags=re.M)))
-    rows = set(re.findall(r"^\| ([A-Z]\d+(?:\.\d+)?c?) \|", text, flags=re.M))
-    assert {
-        name for name in named if not any(row.removesuffix("c").startswith(name.removesuffix("c")) for row in rows)
-    } == set()
+@pytest.mark.parametrize("article", ARTICLES)
+def test_both_languages_speak_of_the_same_claims_all_of_them_on_the_page(article: int) -> None:
+    english, chinese = ((DOCS / f"{article}{ending}").read_text(encoding="utf-8") for ending in (".md", ".zh.md"))
+    named = [
+        set(re.findall(rf"(?<![\w{{]){CLAIM}", re.sub(r"^[|>].*$", "", text, flags=re.M)))
+        for text in (english, chinese)
+    ]
+    assert named[0] == named[1]
+    rows = "".join(f"{row}\n" for row in re.findall(rf"^\| ({CLAIM}) \|", english, flags=re.M))
+    assert [name for name in named[0] if not re.search(rf"^{name}(\.|c?$)", rows, flags=re.M)] == []
 
 
 @pytest.mark.parametrize("command", ASKED)
@@ -134,7 +136,6 @@ def test_every_command_is_accepted(command: str, place: Store, capsys: pytest.Ca
     elif words[0] == "claims":
         assert rest[0] in ("run", "check")
         assert chosen(rest[1:], all_claims())
-    elif words[0] == "sweep":  # tests/test_design.py builds every cell of those that come along
-        assert (ROOT / "experiments" / "configs" / "sweeps" / f"{rest[0]}.yaml").is_file()
-        assert found == {"dry_run": True}
+    elif "dry_run" in found:  # tests/test_design.py builds every cell of the sweeps that come along
+        assert rest[0] in sweep_names()
     assert not (place.folder / "artifacts").exists()

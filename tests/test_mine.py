@@ -24,6 +24,7 @@ from experiments.rule_pictures import graph, scatter
 from experiments.store.location import Store
 from experiments.store.read import find_run, history, read_run
 from experiments.store.rules import difference, read_rules
+from experiments.words import ENGLISH
 from mining.apriori import mine_itemsets
 from mining.quest import Quest
 from mining.readers import read_baskets
@@ -310,7 +311,7 @@ def test_python_has_the_same_miners(baskets: Path) -> None:
 
 @pytest.mark.slow
 def test_the_line_of_rules_compares_both_algorithms(store: Store) -> None:
-    line = demo.FAMILIES["rules"](store, False, False)
+    line = demo.FAMILIES["rules"](store, False, False, ENGLISH)
     assert line.verdict == "holds: the article's algorithm agrees"
     assert len(line.drawing) == 4
 

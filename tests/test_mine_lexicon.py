@@ -28,6 +28,7 @@ from experiments.lexicons import difference
 from experiments.mine_lexicon import Request, Texts, beginning_merges, bits_curve, mine
 from experiments.store.location import Store
 from experiments.store.read import find_run, history, read_run
+from experiments.words import ENGLISH
 from mining.corpus import Policy
 from mining.lexicon import Lexicon, mine_lexicon, read_words
 from mining.segment import Segmenter
@@ -299,7 +300,7 @@ def test_a_mined_run_cannot_be_rerun_and_says_how_to_repeat_it(taolu: Taolu, min
 
 @pytest.mark.slow
 def test_the_line_of_the_lexicon_compares_with_the_spaces(store: Store) -> None:
-    line = demo.FAMILIES["lexicon"](store, False, False)
+    line = demo.FAMILIES["lexicon"](store, False, False, ENGLISH)
     assert line.verdict.startswith("holds")
     assert line.drawing[1].replace(" ", "") == line.drawing[0]
 

@@ -19,6 +19,7 @@ import taolu
 from experiments.cli import main
 from experiments.errors import ConfigError
 from experiments.report import report
+from experiments.words import ENGLISH
 from mining.significance import holm
 from tests.conftest import Writer, png
 
@@ -60,7 +61,7 @@ def test_the_table_has_means_and_intervals_over_seeds(sweep: Writer) -> None:
         assert figure.mean.mean == pytest.approx(float(np.mean(values)))
         np.testing.assert_allclose([figure.mean.low, figure.mean.high], [low, high])
     assert [figure.mean.n_lost for figure in found.figures] == [0, 1, 0]
-    assert found.left_out == "1 runs that did not finish"
+    assert found.left_out() == "1 runs that did not finish"
 
 
 def test_groups_are_tested_against_the_first_seed_by_seed_with_holms_correction(sweep: Writer) -> None:
@@ -77,7 +78,7 @@ def test_runs_without_common_seeds_are_not_tested(writer: Writer) -> None:
     for seed, rate in enumerate(("0.1", "0.1", "0.2", "0.2")):
         writer.run(f"r{seed}", params={"optimizer.lr": rate, "seed": str(seed)}, metrics={"val/loss": [float(seed)]})
     [contrast] = report(writer.store, ["r0", "r1", "r2", "r3"]).contrasts
-    assert contrast.sentence == "not tested: fewer than two seeds in both"
+    assert contrast.sentence(ENGLISH) == "not tested: fewer than two seeds in both"
 
 
 class Page(HTMLParser):
@@ -152,7 +153,7 @@ def test_the_ending_of_the_file_says_which_form_it_has(sweep: Writer, tmp_path: 
 def test_a_run_alone_has_no_interval_and_no_test(writer: Writer) -> None:
     writer.run("one", metrics={"train/loss": [2.0, 1.0]}, params={"seed": "0"})
     found = report(writer.store, ["one"])
-    assert [figure.cells() for figure in found.figures] == [["vae", "train/loss", "1", "1", "unknown", ""]]
+    assert [figure.cells(ENGLISH) for figure in found.figures] == [["vae", "train/loss", "1", "1", "unknown", ""]]
     assert found.contrasts == ()
     assert "<svg" in found.text("html")
 

@@ -124,7 +124,7 @@ def test_a_signal_ends_a_sweep_that_can_be_gone_on_with(store: Store, tmp_path: 
     assert sweep.process.pid is not None
     os.kill(sweep.process.pid, signum)
     assert sweep.status() == status
-    assert ends(find_study(store, "mine")) == [("FAIL", "stopped"), ("WAITING", "")]
+    assert ends(find_study(store, "mine")) == [("FAIL", "stopped")]
     assert "KILLED" in list(trials(store)["status"])
     assert runs_table(store, kinds=("sweep",))["status"].tolist() == ["KILLED"]
     if signum == signal.SIGINT:
@@ -145,7 +145,7 @@ def test_workers_end_with_a_killed_sweep_and_it_can_be_gone_on_with(store: Store
         if trials(store)["status"].tolist() == ["KILLED"]:
             break
         time.sleep(0.1)
-    assert ends(find_study(store, "mine")) == [("FAIL", "stopped"), ("WAITING", "")]
+    assert ends(find_study(store, "mine")) == [("FAIL", "stopped")]
     assert Sweep(store, tmp_path / "1", *arguments, "--resume").status() == 0
 
 

@@ -137,7 +137,15 @@ def test_sixty_trials_by_four_workers_that_are_killed_at_random(tmp_path: Path) 
     with served() as server, wire(server.port) as cut:
         study = Study(server, tmp_path, 60, "--trainer.max_epochs", "3", "--model.pause", "0.3")
         far = server.url.replace(f":{server.port}/", f":{cut.port}/")
-        crews = [study.join(), study.join(), study.join(), study.join(url=far)]
+        urls = ["", "", "", far]
+        crews = [study.join(url=url) for url in urls]
+
+        def rejoin() -> None:
+            """In place of crews that came while the server was away, which is refused."""
+            for i, process in enumerate(crews):
+                if process.exitcode == 2:
+                    crews[i] = study.join(url=urls[i])
+
         troubles = [*[signal.SIGKILL] * 8, *[signal.SIGTERM] * 4]
         draw.shuffle(troubles)
         for i, signum in enumerate(troubles):
@@ -148,15 +156,17 @@ def test_sixty_trials_by_four_workers_that_are_killed_at_random(tmp_path: Path) 
                 server.start()
             if i == 8:
                 cut.cut(30.0)
-            crew = draw.randrange(4)
-            at_work = [trial.owner["pid"] for trial in study.running()]
+            rejoin()
+            crew, at_work = draw.randrange(4), [trial.owner["pid"] for trial in study.running()]
             if draw.random() < 0.5 and at_work:
                 os.kill(draw.choice(at_work), signum)
             else:
                 os.kill(crews[crew].pid or 0, signum)
-                crews[crew] = study.join(url=far if crew == 3 else "")
+                crews[crew].join(60)
+                crews[crew] = study.join(url=urls[crew])
+        until(lambda: study.done() == 60 or rejoin(), 400)  # type: ignore[func-returns-value]
         for process in crews:
-            process.join(280)
+            process.join(100)
         assert [process.exitcode for process in crews] == [0] * 4, study.said()
         study.check(60)
 

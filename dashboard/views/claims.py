@@ -28,7 +28,7 @@ from dashboard.words import VERDICTS, Say, plain
 from experiments.store.location import Store
 from experiments.store.questions import QUESTIONS, Language, answer
 from experiments.store.verdicts import Judged, judged, read_catalogue, read_evidence
-from experiments.store.words import why_in
+from experiments.store.words import phrase_in, why_in
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
@@ -221,13 +221,14 @@ def _claim(store: Store, now: Standing, claim: Statement, say: Say, pages: Mappi
     evidence = _evidence(store, run)
     st.markdown(f"{_badge(run.verdict if run else '', say)} **{plain(claim.text[_language(say)], 600)}**")
     _formula(claim)
-    st.caption(" · ".join(part for part in (say(_form(claim)), plain(claim.source), _link(claim.article)) if part))
+    source = plain(phrase_in(_language(say), claim.source))
+    st.caption(" · ".join(part for part in (say(_form(claim)), source, _link(claim.article)) if part))
     if run:
         _measured(run, evidence, claim, say)
     else:
         st.info(say("claim_not_run"))
-    _rule(claim, evidence, say)
     _pair(store, now, claim, say)
+    _rule(claim, evidence, say)
     if run:
         _history(store, now.runs[claim.id], claim, say, pages)
     st.subheader(say("again"))
@@ -252,9 +253,10 @@ def _measured(run: Judged, evidence: Mapping[str, Any], claim: Statement, say: S
         st.metric(say("cpu_seconds"), f"{seconds:.2g}" if seconds == seconds else "–", width="content")
     if run.status == "FAILED":
         st.error(say("probe_raised"), icon=":material/error:")
+    evidence = _in_words(evidence, say)
     figure = evidence_figure(evidence, {"measured": say("measured"), "law": say("law")})
     if figure is None and run.metrics:
-        words = {"estimate": str(evidence.get("statistic", "")), **{name: say(name) for name in VERDICT_COLORS}}
+        words = {"estimate": evidence["statistic"], **{name: say(name) for name in VERDICT_COLORS}}
         figure = estimates_figure([run.claim], [{**run.metrics, "verdict": run.verdict}], claim, words)
     if figure is not None:
         st.plotly_chart(figure, key="evidence", config=CHART)
@@ -267,7 +269,7 @@ def _rule(claim: Statement, evidence: Mapping[str, Any], say: Say) -> None:
     low, high = claim.band
     st.write(plain(say(f"rule_{name}_text", low=f"{low:.5g}", high=f"{high:.5g}"), 600))
     if claim.reason:
-        st.caption(say("tolerance_reason", reason=plain(claim.reason, 400)))
+        st.caption(say("tolerance_reason", reason=plain(phrase_in(_language(say), claim.reason), 400)))
     if evidence.get("why"):
         st.caption(say("undecided_because", why=plain(why_in(_language(say), str(evidence["why"])), 400)))
 
@@ -287,9 +289,10 @@ def _pair(store: Store, now: Standing, claim: Statement, say: Say) -> None:
             _formula(each)
             st.caption(f"{say('measured')} {plain(interval_text(run.metrics) if run else '–')} · {_claimed(each, say)}")
             words = {"measured": say("measured"), "law": say("law")}
-            figure = evidence_figure(_evidence(store, run), words)
+            figure = evidence_figure(_in_words(_evidence(store, run), say), words)
             if figure is not None:
                 figure.update_layout(height=320, title_text="", margin_t=12, legend_y=-0.34)
+                figure.update_yaxes(title_font_size=11)
                 st.plotly_chart(figure, key=f"evidence {claim_id}", config=CHART)
             if claim_id != claim.id:
                 _button(claim_id, say)
@@ -360,9 +363,17 @@ def _claimed(claim: Statement, say: Say) -> str:
     return f"{say('claimed')} {plain(_band(claim, say))}"
 
 
+def _in_words(evidence: Mapping[str, Any], say: Say) -> dict[str, Any]:
+    """The evidence, of whatever quality, with its statistic and the names of its axes in the page's language."""
+    language, axes = _language(say), evidence.get("axes")
+    if isinstance(axes, Mapping):
+        axes = {**axes, **{side: phrase_in(language, str(axes.get(side, ""))) for side in ("x", "y")}}
+    return {**evidence, "statistic": phrase_in(language, str(evidence.get("statistic", ""))), "axes": axes}
+
+
 def _formula(claim: Statement) -> None:
     if claim.formula:
-        st.latex(claim.formula)
+        st.latex(rf"\rule{{0pt}}{{1.6em}}{claim.formula}")  # room above: Streamlit 1.67 cuts the top of a fraction off
 
 
 def _link(article: int) -> str:

@@ -14,7 +14,7 @@ from experiments.errors import ConfigError, did_you_mean
 from experiments.store.location import Store
 from experiments.store.questions import QUESTIONS, answer
 from experiments.store.verdicts import Judged, current, read_evidence
-from experiments.store.words import why_in
+from experiments.store.words import phrase_in, why_in
 from experiments.words import ENGLISH, Words, padded, wrapped
 
 
@@ -135,10 +135,11 @@ def shown_lines(record: Mapping[str, Any], words: Words = ENGLISH) -> Iterator[s
     """The same for people."""
     yield f"{record['id']}  {form_in(words, record['form'])}  {verdict_in(words, record['verdict'])}"
     yield from (f"  {line}" for line in wrapped(words.of(record, "statement"), 112))
+    source, reason = (phrase_in(words.language, record[key]) for key in ("source", "reason"))
     lines = {
         "formula": record["formula"],
-        "source": f"{record['source']}, {record['link']}",
-        "claimed": f"{band_in(words, record['rule'], record['claimed'])}  ({record['reason']})",
+        "source": f"{source}, {record['link']}",
+        "claimed": f"{band_in(words, record['rule'], record['claimed'])}  ({reason})",
         "rule": rule_in(words, record["rule"], record["expected"], record["tolerance"]),
         "probe": record["probe"],
     }
@@ -146,7 +147,8 @@ def shown_lines(record: Mapping[str, Any], words: Words = ENGLISH) -> Iterator[s
     if evidence:
         verdict, why = verdict_in(words, evidence["verdict"]), why_in(words.language, evidence["why"])
         settings = {"seed": evidence["seed"], "effort": words(f"effort_{evidence['effort']}")}
-        lines["measured"] = f"{evidence['statistic']} = {figure(record, words)}, n {evidence['n']}"
+        statistic = phrase_in(words.language, evidence["statistic"])
+        lines["measured"] = f"{statistic} = {figure(record, words)}, n {evidence['n']}"
         lines["judged"] = words("judged_because", verdict=verdict, why=why) if why else verdict
         lines["run"] = f"{record['run_id']}  {words('claim_settings', **settings)}"
         lines["cost"] = words("claim_cost", seconds=evidence["seconds"], points=len(evidence["points"]))

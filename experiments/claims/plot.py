@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from experiments.claims.registry import Axes, Claim, Curve, Evidence, Point
 from experiments.claims.words import band_in, figure
+from experiments.store.words import phrase_in
 from experiments.words import ENGLISH, Words, wrapped
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def shapes(claim: Claim, evidence: Evidence, verdict: str, words: Words = ENGLIS
     drawn: list[Shape] = [Text(LEFT - 60, 20, title, size=14)]
     if more:
         drawn.append(Text(LEFT - 60, 36, more[0] + " ..." * (len(more) > 1), size=14))
-    measured = f"{evidence.statistic} = {figure(vars(evidence), words)}"
+    measured = f"{phrase_in(words.language, evidence.statistic)} = {figure(vars(evidence), words)}"
     caption = words("plot_caption", figure=measured, band=band_in(words, claim.rule, claim.band), verdict=verdict)
     drawn.append(Text(LEFT - 60, 56, caption, size=12, colour="#4b5563"))
     if evidence.axes is None or not (evidence.points or evidence.theory):
@@ -163,7 +164,7 @@ def _interval(claim: Claim, evidence: Evidence, words: Words) -> list[Shape]:
     right = WIDTH - RIGHT if claim.rule == "at least" else right
     y, top, bottom = HEIGHT / 2, TOP + 50, HEIGHT - BOTTOM - 50
     drawn: list[Shape] = [Path(((left, top), (right, top), (right, bottom), (left, bottom)), BAND, fill=BAND)]
-    drawn += frame_of(Axes(evidence.statistic, ""), ticks, ())
+    drawn += frame_of(Axes(phrase_in(words.language, evidence.statistic), ""), ticks, ())
     drawn.append(Path(((scale(claim.expected), top), (scale(claim.expected), bottom)), INK, 1.6, dashed=True))
     if all(map(math.isfinite, (evidence.ci_low, evidence.ci_high))):
         drawn.append(Path(((scale(evidence.ci_low), y), (scale(evidence.ci_high), y)), COLOURS[0], 2))

@@ -15,7 +15,7 @@ from experiments.claims.words import NOT_RUN, band_in, figure, form_in, rule_in,
 from experiments.errors import ConfigError
 from experiments.store.files import write_text
 from experiments.store.location import Store
-from experiments.store.words import why_in
+from experiments.store.words import phrase_in, why_in
 from experiments.words import ENGLISH, Words
 
 HEADS = ("claim", "statement", "claimed", "measured", "verdict")
@@ -104,7 +104,7 @@ def _badge(record: Mapping[str, Any], words: Words) -> str:
 
 def _section(now: Standing, record: Mapping[str, Any], words: Words) -> str:
     evidence = record["evidence"]
-    source = f'{_english(record["source"], words)}, <a href="{record["link"]}">{record["link"]}</a>'
+    source = f'{_phrase(record["source"], words)}, <a href="{record["link"]}">{record["link"]}</a>'
     pieces = [
         f'<article id="{record["id"]}"><h3>{record["id"]} {_badge(record, words)}</h3>',
         f"<p>{escape(words.of(record, 'statement'))}</p>",
@@ -114,21 +114,23 @@ def _section(now: Standing, record: Mapping[str, Any], words: Words) -> str:
     if evidence:
         verdict, why = verdict_in(words, evidence["verdict"]), why_in(words.language, evidence["why"])
         told = escape(words("claim_why", why=why)) if why else ""
-        measured = f"{_english(evidence['statistic'], words)} = {escape(figure(record, words))}"
+        measured = f"{_phrase(evidence['statistic'], words)} = {escape(figure(record, words))}"
         pieces += [
             f"<p>{measured}, n {evidence['n']}{told}</p>",
             svg(shapes(now.find(record["id"]), evidence_from(evidence), verdict, words)),
         ]
-    reason, band = _english(record["reason"], words), escape(_claimed(record, words))
+    reason, band = _phrase(record["reason"], words), escape(_claimed(record, words))
     rule = escape(rule_in(words, record["rule"], record["expected"], record["tolerance"]))
     pieces.append(f"<p class=soft>{words('claim_claimed', band=band, reason=reason)}<br>{rule}</p>")
     pieces.append(f"<p class=soft>{escape(record['probe'])}<br><code>{escape(record['again'])}</code></p></article>")
     return "".join(pieces)
 
 
-def _english(text: str, words: Words) -> str:
-    """A text that is kept in English only, marked as such on a page of another language."""
-    return escape(text) if words.language == "en" else f"<span lang=en>{escape(text)}</span>"
+def _phrase(text: str, words: Words) -> str:
+    """The phrase in the page's language, or the English marked as such."""
+    told = phrase_in(words.language, text)
+    is_foreign = words.language != "en" and told == text
+    return f"<span lang=en>{escape(text)}</span>" if is_foreign else escape(told)
 
 
 def mathml(formula: str) -> str:

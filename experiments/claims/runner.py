@@ -23,7 +23,7 @@ from experiments.errors import ConfigError, unknown
 from experiments.signals import Interrupted, Signals
 from experiments.store.location import Store
 from experiments.store.verdicts import write_catalogue
-from experiments.store.words import why_in
+from experiments.store.words import phrase_in, why_in
 from experiments.words import ENGLISH, Words, padded
 
 Say = Callable[[str], None]
@@ -274,7 +274,7 @@ def line(finding: Finding, words: Words = ENGLISH) -> str:
     if evidence is None:
         told = words("claim_failed", why=why, run=finding.run_id[:8])
         return f"{padded(words('FAILED'), 13)} {claim.id:12} {told}"
-    measured = f"{evidence.statistic} = {figure(vars(evidence), words)}"
+    measured = f"{phrase_in(words.language, evidence.statistic)} = {figure(vars(evidence), words)}"
     told = words("claim_line", figure=measured, band=band_in(words, claim.rule, claim.band))
     told += words("claim_why", why=why) if why else ""
     took = words("took_seconds", seconds=finding.outcome.seconds)

@@ -15,7 +15,7 @@ from experiments.errors import ConfigError
 
 SETTINGS = ("method", "min_count", "min_prob", "min_pmi", "max_length", "numbers", "latin")
 LISTS = ("known", "new_only", "keep", "stop")
-LEXICON = (*SETTINGS, *LISTS, "encoding", "field", "parts", "memory", "workers", "out", *LABEL)
+LEXICON = (*SETTINGS, *LISTS, "encoding", "field", "parts", "memory", "workers", "scheduler", "out", *LABEL)
 METHODS = ("best", "article", "greedy")
 TREATMENTS = ("run", "each", "break")
 
@@ -35,8 +35,11 @@ def mine_lexicon(words: list[str], options: Options) -> int:
     given |= {"min_prob": real(options, "min_prob")} if "min_prob" in options else {}
     given |= {"min_pmi": _numbers("min_pmi", options["min_pmi"])} if "min_pmi" in options else {}
     given |= {"method": options["method"]} if "method" in options else {}
-    more: dict[str, Any] = {name: options[name] for name in ("known", "encoding", "field") if name in options}
-    more |= {name: Path(options[name]).expanduser() for name in ("keep", "stop", "parts") if name in options}
+    more: dict[str, Any] = {
+        name: options[name] for name in ("known", "encoding", "field", "scheduler") if name in options
+    }
+    more |= {name: Path(options[name]).expanduser() for name in ("keep", "stop") if name in options}
+    more |= {"parts": Path(options["parts"]).expanduser().absolute()} if "parts" in options else {}
     more |= {"memory": real(options, "memory")} if "memory" in options else {}
     with refused():
         policy = policy_of(sources)

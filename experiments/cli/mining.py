@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 READING = ("form", "delimiter", "encoding", "header", "quotes", "transaction", "item", "drop_empty")
 THRESHOLDS = ("min_support", "min_confidence", "max_length", "max_head", "strict", "kind", "method")
 CHOICE = ("include", "exclude", "top_k", "significance", "redundant")
-COST = ("budget_itemsets", "budget_seconds", "budget_megabytes", "parts", "part_size", "workers")
+COST = ("budget_itemsets", "budget_seconds", "budget_megabytes", "parts", "part_size", "workers", "scheduler")
 APRIORI = (*READING, *THRESHOLDS, *CHOICE, *COST, "baskets", "seed", "out", *LABEL)
 FILTERS = ("item", "antecedent", "consequent", "min_support", "min_confidence", "min_lift", "max_p_value", "max_holm")
 
@@ -39,6 +39,7 @@ def _apriori(words: list[str], options: Options) -> int:
     from mining.lattice import Budget
 
     given: dict[str, Any] = {name: options[name] for name in ("kind", "method", "significance") if name in options}
+    given |= {"scheduler": options["scheduler"]} if "scheduler" in options else {}
     _check_words(given, kind=("frequent", "closed", "maximal"), method=("fast", "article"), significance=SIGNIFICANCE)
     given |= {"min_support": _support(options["min_support"])} if "min_support" in options else {}
     given |= {"min_confidence": real(options, "min_confidence")} if "min_confidence" in options else {}
@@ -51,7 +52,7 @@ def _apriori(words: list[str], options: Options) -> int:
     _check_words(options, redundant=("keep", "remove"), header=YES_NO, quotes=YES_NO)
     with refused():
         bounds = {name: real(options, f"budget_{name}") for name in BOUNDS if f"budget_{name}" in options}
-        parts = Path(options["parts"]).expanduser() if "parts" in options else None
+        parts = Path(options["parts"]).expanduser().absolute() if "parts" in options else None
         request = Request(source, _layout(options), budget=Budget(**bounds), parts=parts, **given)
     out = Path(options["out"]).expanduser() if "out" in options else None
     say, lang = say_of(options), lang_of(options)

@@ -28,7 +28,7 @@ def _export(words: list[str], options: Options) -> int:
 
 def _import(words: list[str], options: Options) -> int:
     path = Path(one(words, "FILE.zip")).expanduser()
-    from experiments.move import import_package
+    from experiments.arrival import import_package
 
     found = import_package(path, store_of(options))
     return tell(options, found.plain(), found.lines())

@@ -1,4 +1,4 @@
-"""A zip of documents and files with the SHA-256 of each: streamed, the same bytes for the same content, checked whole."""
+"""A zip of documents and files with the SHA-256 of each: streamed, checked whole, equal bytes for equal content."""
 
 from __future__ import annotations
 

@@ -436,6 +436,27 @@ QUESTIONS: dict[str, Question] = {
                 "换一段文本评判，词胜出",
                 "换一段文本评判，词也未胜出",
             ),
+            Clause(
+                "5476-M6",
+                "statistics of pairs find borders of words",
+                "statistics of pairs find no borders of words",
+                "两字统计能找到词的边界",
+                "两字统计找不到词的边界",
+            ),
+            Clause(
+                "5476-M7",
+                "and longer n-grams find no more",
+                "but longer n-grams find more",
+                "更长的 n 元统计并不找到更多",
+                "但更长的 n 元统计找到更多",
+            ),
+            Clause(
+                "5476-M8",
+                "at least 30 % of the candidates are redundant",
+                "fewer than 30 % of the candidates are redundant",
+                "至少 30% 的候选词是冗余的",
+                "冗余的候选词不到 30%",
+            ),
         ),
     ),
     "5525-efficient": Question(

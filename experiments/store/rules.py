@@ -81,13 +81,14 @@ def chosen(table: pa.Table, wanted: Wanted) -> pa.Table:
         lengths = {side: _lengths(table, side) for side in SIDES}
         inside = {side: _counts(table, side, wanted.basket) for side in SIDES}
         kept &= (inside[SIDES[0]] == lengths[SIDES[0]]) & (inside[SIDES[1]] < lengths[SIDES[1]])
-    found = table.filter(pa.array(kept))
     if not wanted.sort:
-        return found
+        return table.filter(pa.array(kept))
     name = wanted.sort.removeprefix("-")
     if name not in table.column_names or name in SIDES:
         raise unknown("column", name, [column for column in table.column_names if column not in SIDES])
-    return found.sort_by([(name, "descending" if wanted.sort.startswith("-") else "ascending")])
+    rows, sign = np.flatnonzero(kept), -1 if wanted.sort.startswith("-") else 1
+    order = np.argsort(sign * table[name].to_numpy()[rows].astype(float), kind="stable")  # NaN last either way
+    return table.take(pa.array(rows[order]))  # once: the lists of items are what takes long
 
 
 def _known(item: str, counts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:

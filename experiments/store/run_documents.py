@@ -1,13 +1,8 @@
-"""A run as a plain document, read from one store and written into another under the same id.
-
-Writing is SQL on MLflow's tables, for its API gives every run an id of its own; whatever is there already stays as it is.
-The documents hold no numbers that mean something in one database only: ids of experiments and data sets, paths.
-"""
+"""A run as a plain document, without what means something in one database only: numbers of experiments, paths."""
 
 from __future__ import annotations
 
 import itertools
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from experiments.errors import ConfigError
-from experiments.store.location import Store, redact
+from experiments.store.location import Store
 from experiments.store.tables import _client, _connection, _is_server
-from experiments.store.write import _experiment_id, open_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,8 +21,9 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 ROWS = 1_000  # values a statement, and a line of metrics.jsonl
 NAN = "NaN"  # stands for a value that is none; MLflow keeps infinity as the largest number
+_VALUES = "SELECT key, step, value, is_nan, timestamp FROM metrics WHERE run_uuid = :id ORDER BY {}"
+_ROWS = "SELECT * FROM {} WHERE {}"
 _HERE = ("experiment_id", "artifact_uri", "artifact_location", "dataset_uuid")  # columns with a meaning in one database
-_COLUMNS = ("run_uuid", "key", "step", "value", "is_nan", "timestamp")
 _UNKNOWN = {"source_type": "UNKNOWN", "source_name": "", "entry_point_name": "", "source_version": ""}  # as MLflow sets
 
 
@@ -98,8 +93,7 @@ class _SqlReader:
     def values(self, run_id: str) -> Iterator[list[Value]]:
         from sqlalchemy import text
 
-        sql = f"SELECT key, step, value, is_nan, timestamp FROM metrics WHERE run_uuid = :id ORDER BY {self._order}"
-        statement = text(sql).execution_options(stream_results=True)
+        statement = text(_VALUES.format(self._order)).execution_options(stream_results=True)
         for rows in self._connection.execute(statement, {"id": run_id}).partitions(ROWS):
             yield [_value(*row) for row in rows]
 
@@ -109,7 +103,7 @@ class _SqlReader:
 
         if table not in self._tables:
             return []
-        result = self._connection.execute(text(f"SELECT * FROM {table} WHERE {where}"), values)
+        result = self._connection.execute(text(_ROWS.format(table, where)), values)
         return [dict(row) for row in result.mappings()]
 
     def _pairs(self, table: str, run_id: str) -> dict[str, str]:
@@ -149,7 +143,7 @@ class _ClientReader:
         if run.outputs and run.outputs.model_outputs:
             raise ConfigError(f"run {run_id[:8]}: its logged models can be exported only where the database is")
         info = run.info
-        about = {"run_uuid": run_id, "name": info.run_name, "user_id": info.user_id, "status": info.status}
+        about: Document = {"run_uuid": run_id, "name": info.run_name, "user_id": info.user_id, "status": info.status}
         times = {"start_time": info.start_time, "end_time": info.end_time}
         return {
             "experiment": self._client.get_experiment(info.experiment_id).name,
@@ -172,7 +166,11 @@ class _ClientReader:
     def _datasets(self, run: Run) -> Iterator[Document]:
         for each in run.inputs.dataset_inputs if run.inputs else ():
             source = each.dataset
-            dataset = {"name": source.name, "digest": source.digest, "dataset_source_type": source.source_type}
+            dataset: Document = {
+                "name": source.name,
+                "digest": source.digest,
+                "dataset_source_type": source.source_type,
+            }
             dataset |= {"dataset_source": source.source, "dataset_schema": source.schema or None}
             tags = dict(sorted((tag.key, tag.value) for tag in each.tags))
             yield {"dataset": {**dataset, "dataset_profile": source.profile or None}, "step": 0, "tags": tags}
@@ -244,136 +242,6 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-# ---- writing --------------------------------------------------------------------------------------------------------
-
-
-def refuse_server(store: Store) -> None:
-    """Raises ConfigError for a store behind an MLflow server, which gives every run an id of its own."""
-    if _is_server(store):
-        raise ConfigError(
-            f"store {store.label}: an MLflow server gives every run a new id; import where its database is: "
-            "--store DIR or --store postgresql://..."
-        )
-
-
-def write_runs(store: Store, runs: Iterable[tuple[Document, Iterable[list[Value]]]], experiments: Iterable[str]) -> None:
-    """The runs in the store's database: all of them, or none.
-
-    Args:
-        store: made first if it does not exist.
-        runs: that are not there yet, each with its values.
-        experiments: the names of theirs; matched by name, made where missing.
-
-    Raises ConfigError in one line where the database takes them not.
-    """
-    from sqlalchemy.exc import SQLAlchemyError
-
-    refuse_server(store)
-    client = open_store(store)
-    numbers = {name: int(_experiment_id(client, store, name)) for name in experiments}
-    try:
-        with client._tracking_client.store.engine.begin() as connection:
-            _Writer(connection, store, numbers).write(runs)
-    except SQLAlchemyError as error:
-        cause = redact(" ".join(str(getattr(error, "orig", None) or error).split())[:300])
-        raise ConfigError(f"store {store.label}: cannot be written ({cause}); nothing was imported") from error
-
-
-class _Writer:
-    def __init__(self, connection: Connection, store: Store, experiments: Mapping[str, int]) -> None:
-        self._connection = connection
-        self._store = store
-        self._experiments = experiments
-        self._known: dict[str, set[str]] = {}
-
-    def write(self, runs: Iterable[tuple[Document, Iterable[list[Value]]]]) -> None:
-        late: list[Document] = []  # point at a run and a model, which may come after them
-        for document, values in runs:
-            number = self._experiments[document["experiment"]]
-            self._run(document, number)
-            self._values(document["run"]["run_uuid"], values)
-            late += ({**row, "experiment_id": number} for row in document["model_metrics"])
-        for row in late:
-            dataset = self._dataset_id(row["experiment_id"], row["dataset_name"], row["dataset_digest"])
-            self._insert("logged_model_metrics", [{**row, "dataset_uuid": dataset}])
-
-    def _run(self, document: Document, number: int) -> None:
-        run_id = document["run"]["run_uuid"]
-        place = {"experiment_id": number, "artifact_uri": str(self._store.run_folder(run_id))}
-        self._insert("runs", [{**document["run"], **place}])
-        for table in ("params", "tags"):
-            pairs = document[table].items()
-            self._insert(table, [{"run_uuid": run_id, "key": key, "value": value} for key, value in pairs])
-        last = [Value(key, *rest) for key, rest in document["last"].items()]
-        self._insert("latest_metrics", [dict(zip(_COLUMNS, _metric(run_id, each), strict=True)) for each in last])
-        for each in document["datasets"]:
-            self._input(run_id, number, each)
-        for link in document["links"]:
-            self._insert("inputs", [{"input_uuid": uuid.uuid4().hex, "source_id": run_id, **link}])
-        for model in document["models"]:
-            [row] = model["logged_models"]
-            folder = models_folder(self._store, row["model_id"])
-            self._insert("logged_models", [{**row, "experiment_id": number, "artifact_location": str(folder)}])
-            for table in ("logged_model_params", "logged_model_tags"):
-                self._insert(table, [{**each, "experiment_id": number} for each in model[table]])
-
-    def _values(self, run_id: str, values: Iterable[list[Value]]) -> None:
-        """The values by the driver itself: SQLAlchemy would ask for a third of the time."""
-        mark = "?" if self._connection.dialect.paramstyle == "qmark" else "%s"
-        sql = f"INSERT INTO metrics ({', '.join(_COLUMNS)}) VALUES ({', '.join([mark] * len(_COLUMNS))})"
-        for rows in values:
-            self._connection.exec_driver_sql(sql, [_metric(run_id, value) for value in rows])
-
-    def _input(self, run_id: str, number: int, found: Document) -> None:
-        """The run's use of a data set, which is made where the experiment has none of that name and digest."""
-        dataset = found["dataset"]
-        known = self._dataset_id(number, dataset["name"], dataset["digest"])
-        if known is None:
-            known = uuid.uuid4().hex
-            self._insert("datasets", [{**dataset, "dataset_uuid": known, "experiment_id": number}])
-        input_id = uuid.uuid4().hex
-        ends = {"source_type": "DATASET", "source_id": known, "destination_type": "RUN", "destination_id": run_id}
-        self._insert("inputs", [{"input_uuid": input_id, "step": found["step"], **ends}])
-        tags = found["tags"].items()
-        self._insert("input_tags", [{"input_uuid": input_id, "name": name, "value": value} for name, value in tags])
-
-    def _dataset_id(self, number: int, name: str | None, digest: str | None) -> str | None:
-        from sqlalchemy import text
-
-        sql = "SELECT dataset_uuid FROM datasets WHERE experiment_id = :number AND name = :name AND digest = :digest"
-        found = self._connection.execute(text(sql), {"number": number, "name": name, "digest": digest})
-        return found.scalar()
-
-    def _insert(self, table: str, rows: list[dict[str, Any]]) -> None:
-        """The rows, whose columns the table must have: they come from a file."""
-        from sqlalchemy import inspect, text
-
-        if not rows:
-            return
-        if table not in self._known:
-            self._known[table] = {column["name"] for column in inspect(self._connection).get_columns(table)}
-        columns = {key for row in rows for key, value in row.items() if value is not None}
-        if more := columns - self._known[table]:
-            raise ConfigError(
-                f"store {self._store.label}: MLflow's table {table} has no column '{min(more)}', which the file has; "
-                "upgrade it: pip install -U mlflow, then mlflow db upgrade"
-            )
-        names = sorted(columns)
-        sql = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)})"
-        self._connection.execute(text(sql), [{name: row.get(name) for name in names} for row in rows])
-
-
-def _metric(run_id: str, value: Value) -> tuple[Any, ...]:
-    """A row with _COLUMNS."""
-    is_nan = value.value == NAN
-    return run_id, value.key, value.step, 0.0 if is_nan else value.value, is_nan, value.timestamp
-
-
-def models_folder(store: Store, model_id: str) -> Path:
-    """The files of a logged model, where MLflow puts them."""
-    return store.artifacts / "models" / model_id / "artifacts"
-
-
 @contextmanager
 def downloaded(store: Store, run_id: str) -> Iterator[Path]:
     """The folder of a run's files: the store's own, or a copy of what only the server has."""
@@ -383,3 +251,8 @@ def downloaded(store: Store, run_id: str) -> Iterator[Path]:
         return
     with TemporaryDirectory() as place, _client(store) as client:
         yield Path(client.download_artifacts(run_id, "", place))
+
+
+def models_folder(store: Store, model_id: str) -> Path:
+    """The files of a logged model, where MLflow puts them."""
+    return store.artifacts / "models" / model_id / "artifacts"

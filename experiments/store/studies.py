@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 DATABASE = "optuna.db"
 ATTRIBUTE = "taolu"  # of a study: {"design": as its sweep file, "run_id": of the sweep's run, and what a worker needs}
 WAITING_SECONDS = 60  # for another process's lock on the database
+KILLED = "killed"  # the end of a trial whose process died
+VOID = "void"  # and of one whose taker died half-way: it never was
+MOST_DEATHS = 3  # of the processes that tried a point, before no other does
 BEAT_SECONDS, LEASE_SECONDS = 10, 60  # a worker renews its lease on a trial so often, and loses it after such a silence
 
 
@@ -34,7 +37,7 @@ class TrialRecord:
         values: one an objective; infinite where the trial diverged; empty where there are none.
         params: the point.
         run_ids: of its runs, once it ended.
-        end: in our words: complete, diverged, pruned, timed out, error, stopped, killed; empty while it lasts.
+        end: in our words: complete, diverged, pruned, timed out, error, stopped, killed, void; empty while it lasts.
         error: one line.
         retry_of: number of the attempt this one takes the place of.
         errors: attempts before this one that raised.
@@ -62,6 +65,11 @@ class TrialRecord:
     def is_result(self) -> bool:
         """Whether it need not be tried again."""
         return self.state in ("COMPLETE", "PRUNED")
+
+    @property
+    def is_given_back(self) -> bool:
+        """Whether the next worker tries it again, as nothing was wrong with it: its process was stopped or died."""
+        return self.state == "FAIL" and (self.end == "stopped" or (self.end == KILLED and self.deaths < MOST_DEATHS))
 
 
 @dataclass(frozen=True)
@@ -195,13 +203,16 @@ def records(trials: Iterable[FrozenTrial]) -> tuple[TrialRecord, ...]:
 
 def _record(trial: FrozenTrial) -> TrialRecord:
     own = trial.user_attrs
+    end = own.get("end", "")
+    if trial.state.name in ("COMPLETE", "PRUNED") and end in ("", KILLED):  # ended while it was taken for dead
+        end = trial.state.name.lower()
     return TrialRecord(
         number=trial.number,
         state=trial.state.name,
         values=tuple(trial.values or ()),
         params=trial.system_attrs.get("fixed_params") or trial.params,  # whole even before all were asked for
         run_ids=tuple(own.get("runs", ())),
-        end=own.get("end", "complete" if trial.state.name == "COMPLETE" else ""),
+        end=end,
         error=own.get("error", ""),
         retry_of=own.get("retry_of"),
         errors=own.get("errors", 0),
@@ -214,7 +225,7 @@ def _record(trial: FrozenTrial) -> TrialRecord:
 
 def latest(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
     """The trials without those another attempt has taken the place of."""
-    trials = tuple(trials)
+    trials = tuple(trial for trial in trials if trial.end != VOID)
     replaced = {trial.retry_of for trial in trials}
     return [trial for trial in trials if trial.number not in replaced]
 

@@ -26,7 +26,9 @@ _PARENTS = ":parent:"  # in keys of a study: ids of the trials that a genetic sa
 def studies(store: Store) -> Iterator[Document]:
     """Every whole study of the store, in the order of their making."""
     storage = _open(store)
-    for study in [] if storage is None else sorted(storage.get_all_studies(), key=lambda each: each._study_id):
+    if storage is None:
+        return
+    for study in sorted(storage.get_all_studies(), key=lambda each: each._study_id):
         if not study.study_name.endswith(MARK):
             yield _document(storage, study)
 

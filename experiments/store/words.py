@@ -1,8 +1,11 @@
-"""What the command and the pages both say, in English and Chinese: verdicts, their rules, forms of claims, states."""
+"""What the command and the pages both say, in English and Chinese: verdicts, rules, states, phrases of claims."""
 
 from __future__ import annotations
 
+import json
 import re
+from functools import cache
+from pathlib import Path
 
 from experiments.store.questions import Language
 
@@ -72,3 +75,20 @@ def why_in(language: Language, reason: str) -> str:
     if language == "en":
         return reason
     return next((re.sub(each, text, reason) for each, text in _WHY if re.fullmatch(each, reason)), reason)
+
+
+def phrase_in(language: Language, text: str) -> str:
+    """A source, a reason or a statistic of a claim in this language; as it is where nobody has translated it.
+
+    >>> phrase_in("zh", "equation (9)"), phrase_in("zh", "As A1.2."), phrase_in("zh", "share of sixes")
+    ('式 (9)', '同 A1.2。', 'share of sixes')
+    """
+    if language == "en":
+        return text
+    return _phrases().get(text) or re.sub(r"^As ([A-Z]\d+(\.\d+)?c?)\.$", r"同 \1。", text)
+
+
+@cache
+def _phrases() -> dict[str, str]:
+    found: dict[str, str] = json.loads(Path(__file__).with_name("phrases.zh.json").read_text(encoding="utf-8"))
+    return found

@@ -118,6 +118,7 @@ class GPT2(pl.LightningModule):
         if checkpointing:
             self.model.activation_checkpointing_enable()
         self._remember_config()
+        self._vectors = {name for name, p in self.named_parameters() if p.ndim < 2}  # fsdp makes vectors of them all
         self._window = TokenWindow()
         self._sums: list[Tensor] = []  # of this validation
         self._opening: list[int] = []  # of the validation text
@@ -231,13 +232,14 @@ class GPT2(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer and schedule named in the settings; biases and norms are in a group without weight decay."""
-        parameters = [p for p in self.parameters() if p.requires_grad]
+        trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        parameters = list(trained.values())
         chosen = self.hparams["optimizer"]
         kind = load_class((chosen or {}).get("class", DEFAULT_OPTIMIZER), OPTIMIZERS)
         if "weight_decay" not in signature(kind).parameters:
             return configure(parameters, chosen, self.hparams["schedule"])
-        matrices = [p for p in parameters if p.ndim > 1]
-        others: Any = {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0}
+        matrices = [p for name, p in trained.items() if name not in self._vectors]
+        others: Any = {"params": [trained[name] for name in trained if name in self._vectors], "weight_decay": 0.0}
         groups: Any = [{"params": matrices}, *([others] if others["params"] else [])]
         return configure(groups, chosen, self.hparams["schedule"])
 

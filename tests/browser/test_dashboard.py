@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import socket
@@ -16,14 +17,27 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import quote
 
+import optuna
+import pandas as pd
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
+from pyarrow import parquet
 
 from dashboard.app import PAGES
+from experiments.store.heartbeat import heartbeat
 from experiments.store.location import Store, locate
+from experiments.store.questions import QUESTIONS, Language, answer
+from experiments.store.read import runs_table
+from experiments.store.studies import study_url
+from experiments.store.verdicts import write_catalogue
 from tests.conftest import Writer, fill
-from tests.dashboard.hostile import SCRIPT, hostile
+from tests.dashboard.hostile import SCRIPT, hostile, hostile_findings
+from tests.dashboard.test_claims import document, write
 from tests.dashboard.test_launch import write_schema
+from tests.dashboard.test_lexicon import mined as lexicon
+from tests.dashboard.test_rules import BASKETS
+from tests.dashboard.test_rules import mined as rules
+from tests.dashboard.test_sweeps import sweep_pairs
 
 CHROMIUM = shutil.which("chromium") or shutil.which("/usr/bin/chromium")
 FLAGS = [
@@ -32,7 +46,28 @@ FLAGS = [
 ]
 TABLE = '[data-testid="stDataFrame"]'
 NAMES = [name for section in PAGES.values() for name in section]
-STORES: dict[str, Callable[[Writer], object]] = {"empty": lambda writer: None, "filled": fill, "hostile": hostile}
+QUESTION = QUESTIONS["5655-batch"]  # "Is a larger batch better?"
+
+
+def full(writer: Writer) -> None:
+    """What every page shows something of: runs, a sweep that goes on, claims, a lexicon and rules."""
+    fill(writer)
+    beat = {"taolu.kind": "sweep", "taolu.heartbeat": heartbeat(1, None)}
+    sweep_pairs(writer, writer.run("pairs", experiment="pairs", status="RUNNING", tags=beat))
+    for clause in QUESTION.clauses:
+        write(writer, clause.claim, "holds")
+    write_catalogue(writer.store, [document(clause.claim) for clause in QUESTION.clauses])
+    lexicon(writer, "words", "greedy")
+    rules(writer, "baskets", BASKETS)
+
+
+def bad(writer: Writer) -> None:
+    """Everything as bad as it can be."""
+    hostile(writer)
+    hostile_findings(writer)
+
+
+STORES: dict[str, Callable[[Writer], object]] = {"empty": lambda writer: None, "full": full, "hostile": bad}
 
 pytestmark = [
     pytest.mark.browser,
@@ -69,26 +104,44 @@ class Visit:
         assert self.page.get_by_test_id("stException").count() == 0
 
 
+@dataclass(frozen=True)
+class Home:
+    """A dashboard.
+
+    Args:
+        address: of it.
+        writer: writes into its store.
+    """
+
+    address: str
+    writer: Writer
+
+
+Homes = Callable[[str], Home]
+
+
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser() -> Iterator[BrowserContext]:
+    """One window for all visits: Streamlit's scripts are fetched and compiled once."""
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
+        yield chromium.new_context(accept_downloads=True)
         chromium.close()
 
 
 @pytest.fixture(scope="module")
-def homes(template_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
-    """Kind of store -> the address of its dashboard, which is started when first asked for."""
+def homes(template_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Homes]:
+    """Kind of store -> its dashboard, which is started when first asked for."""
     root, servers = tmp_path_factory.mktemp("stores"), ExitStack()
     write_schema(root / "cache")
-    found: dict[str, str] = {}
+    found: dict[str, Home] = {}
 
-    def home(kind: str) -> str:
+    def home(kind: str) -> Home:
         if kind not in found:
             writer = new_store(root / kind, template_database)
             STORES[kind](writer)
-            found[kind] = servers.enter_context(serve(writer.store, {"XDG_CACHE_HOME": str(root / "cache")}))
+            address = servers.enter_context(serve(writer.store, {"XDG_CACHE_HOME": str(root / "cache")}))
+            found[kind] = Home(address, writer)
         return found[kind]
 
     with servers:
@@ -134,59 +187,117 @@ def _wait_for(server: subprocess.Popen[bytes], url: str) -> None:
 
 
 @contextmanager
-def visit(browser: Browser, home: str, width: int = 1360) -> Iterator[Visit]:
-    context = browser.new_context(viewport={"width": width, "height": 900})
-    found = Visit(context.new_page(), home)
-    _watch(found, context)
+def visit(browser: BrowserContext, home: Home, width: int = 1360) -> Iterator[Visit]:
+    page = browser.new_page()
+    page.set_viewport_size({"width": width, "height": 900})
+    found = Visit(page, home.address)
+    page.on("console", lambda message: found.errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: found.errors.append(str(error)))
+    page.on("dialog", lambda dialog: found.errors.append(f"dialog {dialog.message}"))
+    page.on("request", lambda request: None if _is_inside(found, request.url) else found.outside.append(request.url))
     yield found
     found.check()
-    context.close()
-
-
-def _watch(found: Visit, context: BrowserContext) -> None:
-    context.on("console", lambda message: found.errors.append(message.text) if message.type == "error" else None)
-    context.on("weberror", lambda error: found.errors.append(str(error.error)))
-    context.on("dialog", lambda dialog: found.errors.append(f"dialog {dialog.message}"))
-    context.on("request", lambda request: None if _is_inside(found, request.url) else found.outside.append(request.url))
+    page.close()
 
 
 def _is_inside(found: Visit, url: str) -> bool:
     return url.startswith((found.home, found.home.replace("http", "ws"), "data:", "blob:"))
 
 
-@pytest.mark.parametrize("kind", STORES)
-def test_every_page_opens(browser: Browser, homes: Callable[[str], str], kind: str) -> None:
+@pytest.mark.parametrize("kind", ["empty", "hostile"])
+def test_every_page_opens_by_its_link_and_every_tab_of_it(browser: BrowserContext, homes: Homes, kind: str) -> None:
     with visit(browser, homes(kind)) as found:
+        page = found.open("")
         for name in NAMES:
-            page = found.open("" if name == NAMES[0] else name)
+            if name != NAMES[0]:
+                page.get_by_test_id("stSidebarNav").locator(f'a[href$="/{name}"]').click()
+                page.wait_for_url(f"**/{name}*")
+                found.settled()
             expect(page.locator("h1")).to_be_visible(timeout=30_000)
             assert page.title().endswith("taolu")
+            found.check()
+            _open_every_tab(found)
+
+
+def test_every_page_opens_by_its_address_in_chinese_and_fits_a_phone(browser: BrowserContext, homes: Homes) -> None:
+    with visit(browser, homes("full"), width=390) as found:
+        for name in NAMES:
+            page = found.open(f"{'' if name == NAMES[0] else name}?lang=zh")
+            expect(page.locator("h1")).to_be_visible(timeout=30_000)
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390
             found.check()
 
 
 @pytest.mark.parametrize("name", ["files", SCRIPT])
-def test_every_tab_of_a_bad_run_shows_text_as_text(browser: Browser, homes: Callable[[str], str], name: str) -> None:
+def test_every_tab_of_a_bad_run_shows_text_as_text(browser: BrowserContext, homes: Homes, name: str) -> None:
     with visit(browser, homes("hostile")) as found:
         page = found.open(f"run?run={quote(name)}")
         expect(page).to_have_title(f"{name} · taolu")
-        for tab in page.get_by_role("tab").all():
-            tab.click()
-            found.settled()
-            found.check()
+        _open_every_tab(found)
         assert not Path("/tmp/owned").exists()
 
 
-def test_every_tab_compares_bad_runs(browser: Browser, homes: Callable[[str], str]) -> None:
-    with visit(browser, homes("hostile")) as found:
-        page = found.open("compare")
-        for tab in page.get_by_role("tab").all():
-            tab.click()
-            found.settled()
-            found.check()
+def _open_every_tab(found: Visit) -> None:
+    """Each tab after the first, which is open."""
+    for tab in found.page.get_by_role("tab").all()[1:]:
+        tab.click()
+        found.settled()
+        found.check()
 
 
-def test_a_visitor_finds_a_run_its_curves_and_its_images(browser: Browser, homes: Callable[[str], str]) -> None:
-    with visit(browser, homes("filled")) as found:
+@pytest.mark.parametrize(("language", "link"), [("en", "Claims"), ("zh", "命题")])
+def test_a_stranger_finds_whether_a_larger_batch_is_better_in_one_click(
+    browser: BrowserContext, homes: Homes, language: Language, link: str
+) -> None:
+    with visit(browser, homes("full")) as found:
+        page = found.open("" if language == "en" else "?lang=zh")
+        page.get_by_test_id("stSidebarNav").get_by_role("link", name=link).click()
+        asked = QUESTION.text if language == "en" else QUESTION.text_zh
+        expect(page.get_by_text(asked)).to_be_in_viewport(timeout=30_000)
+        said = answer(QUESTION, {clause.claim: "holds" for clause in QUESTION.clauses}, language)
+        expect(page.get_by_text(said)).to_be_in_viewport()
+
+
+def test_a_sweeps_page_follows_its_trials(browser: BrowserContext, homes: Homes) -> None:
+    home = homes("full")
+    study = optuna.load_study(study_name="pairs", storage=study_url(home.writer.store))
+    with visit(browser, home) as found:
+        counted = found.open("sweeps").get_by_test_id("stMetricValue").first
+        before = len(study.trials)
+        expect(counted).to_have_text(str(before), timeout=30_000)
+        study.add_trial(study.trials[0])
+        expect(counted).to_have_text(str(before + 1), timeout=30_000)  # nothing was clicked
+
+
+def test_what_is_downloaded_is_what_is_listed(browser: BrowserContext, homes: Homes) -> None:
+    home = homes("full")
+    runs = {row["kind"]: row["run_id"] for row in runs_table(home.writer.store).to_dict("records")}
+    words = parquet.read_table(home.writer.store.run_folder(runs["lexicon"]) / "words.parquet")
+    found_rules = parquet.read_table(home.writer.store.run_folder(runs["rules"]) / "rules.parquet")
+    with visit(browser, home) as found:
+        found.open("lexicon?count=100")
+        common = [row for row in words.to_pylist() if row["count"] >= 100]
+        assert 0 < len(common) < words.num_rows
+        listed = pd.read_csv(io.BytesIO(_downloaded(found, f"CSV of {len(common)} rows")), encoding="utf-8-sig")
+        assert listed["word"].tolist() == [row["word"] for row in common]
+        lines = _downloaded(found, "User dictionary of jieba").decode().splitlines()
+        assert lines == [f"{row['word']} {row['count']}" for row in common]
+        found.open("rules?confidence=1.0&sort_rules=-support")
+        sure = [row for row in found_rules.to_pylist() if row["confidence"] == 1]
+        listed = pd.read_csv(io.BytesIO(_downloaded(found, f"CSV of {len(sure)} rows")), encoding="utf-8-sig")
+        assert sorted(listed["support"]) == pytest.approx(sorted(row["support"] for row in sure))
+        kept = parquet.read_table(io.BytesIO(_downloaded(found, "Parquet"))).to_pylist()
+        assert sorted(kept, key=str) == sorted(sure, key=str)
+
+
+def _downloaded(found: Visit, button: str) -> bytes:
+    with found.page.expect_download(timeout=30_000) as caught:
+        found.page.get_by_role("button", name=button).click()
+    return caught.value.path().read_bytes()
+
+
+def test_a_visitor_finds_a_run_its_curves_and_its_images(browser: BrowserContext, homes: Homes) -> None:
+    with visit(browser, homes("full")) as found:
         page = found.open("run?run=steady")
         expect(page.get_by_role("heading", name="steady")).to_be_visible(timeout=30_000)
         expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=30_000)
@@ -195,8 +306,8 @@ def test_a_visitor_finds_a_run_its_curves_and_its_images(browser: Browser, homes
         expect(page.get_by_test_id("stImage").locator("img").first).to_be_visible(timeout=30_000)
 
 
-def test_a_copied_link_restores_page_tab_and_language(browser: Browser, homes: Callable[[str], str]) -> None:
-    with visit(browser, homes("filled")) as found:
+def test_a_copied_link_restores_page_tab_and_language(browser: BrowserContext, homes: Homes) -> None:
+    with visit(browser, homes("full")) as found:
         page = found.open("run?run=broken&lang=zh&tab=config")
         expect(page.get_by_role("heading", name="broken")).to_be_visible(timeout=30_000)
         expect(page.get_by_role("tab", name="配置")).to_have_attribute("aria-selected", "true")
@@ -206,8 +317,8 @@ def test_a_copied_link_restores_page_tab_and_language(browser: Browser, homes: C
         assert "lang=zh" in page.url
 
 
-def test_a_choice_stands_in_the_address_and_back_undoes_it(browser: Browser, homes: Callable[[str], str]) -> None:
-    with visit(browser, homes("filled")) as found:
+def test_a_choice_stands_in_the_address_and_back_undoes_it(browser: BrowserContext, homes: Homes) -> None:
+    with visit(browser, homes("full")) as found:
         page = found.open("health")
         page.get_by_text("Look now").click()
         counted = page.get_by_text("Folders of no run")
@@ -220,8 +331,8 @@ def test_a_choice_stands_in_the_address_and_back_undoes_it(browser: Browser, hom
         expect(counted).to_be_visible(timeout=30_000)
 
 
-def test_ticked_runs_stand_in_the_address_and_are_compared(browser: Browser, homes: Callable[[str], str]) -> None:
-    with visit(browser, homes("filled")) as found:
+def test_ticked_runs_stand_in_the_address_and_are_compared(browser: BrowserContext, homes: Homes) -> None:
+    with visit(browser, homes("full")) as found:
         table = found.open("runs?lang=zh").locator(TABLE)
         expect(table).to_be_visible(timeout=30_000)
         compare = found.page.get_by_role("button", name="比较 2 次运行")
@@ -247,25 +358,17 @@ def test_ticked_runs_stand_in_the_address_and_are_compared(browser: Browser, hom
         expect(compare).to_be_visible(timeout=30_000)
 
 
-def test_a_table_is_seen_at_the_width_of_a_phone(browser: Browser, homes: Callable[[str], str]) -> None:
-    with visit(browser, homes("filled"), width=390) as found:
-        for name in ("", "runs"):
-            page = found.open(name)
-            expect(page.locator("h1")).to_be_visible(timeout=30_000)
-            assert page.evaluate("document.documentElement.scrollWidth") <= 390
-
-
 def test_when_the_database_goes_the_last_data_stay_under_a_banner(
-    browser: Browser, template_database: Path, tmp_path: Path
+    browser: BrowserContext, homes: Homes, tmp_path: Path
 ) -> None:
-    writer = new_store(tmp_path / "mlruns", template_database)
-    writer.run("steady", metrics={"val/elbo": [1.0, 2.0]})
-    with serve(writer.store) as home, visit(browser, home) as found:
+    home = homes("full")
+    database = home.writer.store.folder / "mlflow.db"
+    with visit(browser, home) as found:
         expect(found.open("runs").locator(TABLE)).to_be_visible(timeout=30_000)
-        (writer.store.folder / "mlflow.db").rename(tmp_path / "away.db")
+        database.rename(tmp_path / "away.db")
         page = found.open("runs?status=FINISHED")
         expect(page.get_by_text("Shown is what was read last")).to_be_visible(timeout=30_000)
         expect(page.get_by_text("its database is gone")).to_be_visible()
         expect(page.locator(TABLE)).to_be_visible()
-        (tmp_path / "away.db").rename(writer.store.folder / "mlflow.db")
+        (tmp_path / "away.db").rename(database)
         expect(found.open("runs").get_by_text("Shown is what was read last")).to_have_count(0)

@@ -35,6 +35,49 @@ def hostile(writer: Writer) -> dict[str, str]:
     return runs
 
 
+def hostile_findings(writer: Writer) -> None:
+    """A claim, a study, a lexicon and rules whose every name is markup, and files of theirs that are torn."""
+    import optuna
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    from dashboard.lexicon import NUMBERS
+    from experiments.store.studies import study_url
+    from mining.apriori import mine_itemsets
+    from mining.frames import itemsets_table, rules_table
+    from mining.rules import rules
+
+    name = f"{SCRIPT} found"
+    evidence = json.dumps({"claim": IMAGE, "statement": MARKS, "formula": IMAGE, "points": [SCRIPT], "article": SCRIPT})
+    tags = {"taolu.kind": "claim", "taolu.claim": IMAGE, "taolu.verdict": SCRIPT}
+    writer.file(writer.run(name, experiment="claims", tags=tags), "evidence.json", evidence)
+    writer.store.folder.joinpath("claims.json").write_text(f"[{evidence}, 7, null]")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(study_name=IMAGE, storage=optuna.storages.RDBStorage(study_url(writer.store)))
+    study.set_user_attr("taolu", {"design": {"verdict": SCRIPT}, "run_id": SCRIPT})
+    choices = optuna.distributions.CategoricalDistribution([SCRIPT, MARKS])
+    for value, word in ((math.inf, SCRIPT), (1e308, MARKS), (5e-324, SCRIPT)):
+        attributes = {"error": IMAGE, "end": MARKS}
+        trial = optuna.trial.create_trial(
+            value=value, params={IMAGE: word}, distributions={IMAGE: choices}, user_attrs=attributes
+        )
+        study.add_trial(trial)
+    words = writer.run(name, experiment="mine-lexicon", tags={"taolu.kind": "lexicon"}, params={"sources": IMAGE})
+    for file in ("scores.npz", "merges.parquet", "sample.txt", "removed.csv"):
+        writer.file(words, file, f"PK torn {IMAGE}")
+    columns = {column: [math.nan, -1.0, math.inf] for column in NUMBERS} | {"is_known": [False, True, False]}
+    columns["count"] = [0.0, 1.0, 5.0]
+    table = pa.table({"word": [SCRIPT, IMAGE, FORMULA], **columns})
+    parquet.write_table(table, writer.store.run_folder(words) / "words.parquet")
+    run_id = writer.run(
+        SCRIPT, experiment="mine-apriori", tags={"taolu.kind": "rules"}, metrics={"baskets": [math.nan]}
+    )
+    found = mine_itemsets([[SCRIPT, IMAGE, MARKS], [SCRIPT, FORMULA], [SCRIPT, UNICODE]], 0.1)
+    writer.file(run_id, "note.txt", IMAGE)
+    parquet.write_table(rules_table(rules(found, 0.1).sorted()), writer.store.run_folder(run_id) / "rules.parquet")
+    parquet.write_table(itemsets_table(found), writer.store.run_folder(run_id) / "itemsets.parquet")
+
+
 def _script(writer: Writer) -> str:
     """Markup in every place that takes text; a failure, an evaluation and a claim at once."""
     tags = {

@@ -26,12 +26,18 @@ TABS = ("study_history", "importance", "parallel", "intermediate", "grid")
 
 @pytest.fixture
 def swept(writer: Writer) -> Store:
-    """A study of six pairs whose loss is 1 + lr / B, a pruned trial and a diverged one."""
+    """The study that `sweep_pairs` makes."""
+    sweep_pairs(writer)
+    return writer.store
+
+
+def sweep_pairs(writer: Writer, run_id: str = "") -> optuna.Study:
+    """A study of six pairs whose loss is 1 + lr / B, a pruned trial and a diverged one; `run_id` is the sweep's run."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = optuna.storages.RDBStorage(study_url(writer.store))
     study = optuna.create_study(study_name="pairs", storage=storage, direction="minimize")
     objectives = [{"metric": "val/loss", "direction": "min", "reduce": "last"}]
-    study.set_user_attr("taolu", {"design": {"objectives": objectives, "verdict": "5655-S2"}, "run_id": ""})
+    study.set_user_attr("taolu", {"design": {"objectives": objectives, "verdict": "5655-S2"}, "run_id": run_id})
     space = {
         "optimizer.lr": optuna.distributions.FloatDistribution(0.001, 1),
         "data.batch_size": optuna.distributions.IntDistribution(1, 64),
@@ -41,14 +47,14 @@ def swept(writer: Writer) -> Store:
     ends = [(rate, batch, states.COMPLETE, 1 + rate / batch) for rate in RATES for batch in BATCHES]
     ends += [(0.02, 8, states.PRUNED, None), (0.5, 4, states.COMPLETE, math.inf)]
     for i, (rate, batch, state, value) in enumerate(ends):
-        run_id = writer.run(f"t{i}", start=i, metrics={"val/loss": [3.0, 2.0, value or 1.5]})
+        trained = writer.run(f"t{i}", start=i, metrics={"val/loss": [3.0, 2.0, value or 1.5]})
         params = {"optimizer.lr": rate, "data.batch_size": batch}
         study.add_trial(
             optuna.trial.create_trial(
-                state=state, value=value, params=params, distributions=space, user_attrs={"runs": [run_id]}
+                state=state, value=value, params=params, distributions=space, user_attrs={"runs": [trained]}
             )
         )
-    return writer.store
+    return study
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
@@ -66,6 +72,7 @@ def test_every_tab_of_a_sweep_opens(swept: Store, tab: str) -> None:
     assert app.get("plotly_chart")
     table = app.dataframe[0].value
     assert table["number"].tolist()[:2] == [1, 3]  # the best first: of the smallest lr / B
+    assert set(table["state"]) == ({"完成", "剪枝"} if tab == "grid" else {"completed", "pruned"})
     assert app.code[0].value == f"optuna-dashboard sqlite:///{swept.folder}/optuna.db"
 
 
@@ -117,10 +124,17 @@ def test_along_a_line_of_the_map_the_ratio_is_constant() -> None:
     for line in lines:
         ratios = 2.0 ** (np.array(line.y) - np.array(line.x))
         assert ratios[0] == pytest.approx(ratios[1])
-    assert [trace.name for trace in law_figure(cells, {"title": "", "metric": "", "batch_size": "B"}).data] == [
-        "B 4",
-        "B 16",
-    ]
+
+
+def test_the_fitted_law_is_drawn_through_what_it_fits() -> None:
+    cells = pd.DataFrame([(r, b, 3 * r / b) for r in RATES for b in BATCHES], columns=["lr", "batch", "value"])
+    words = {"title": "", "metric": "", "batch_size": "B"}
+    law = fit_law(*(cells[name].to_numpy(float) for name in ("lr", "batch", "value")))
+    drawn = law_figure(cells, law, words).data
+    assert [trace.name for trace in drawn if trace.mode == "markers"] == ["B 4", "B 16"]
+    for line in (trace for trace in drawn if trace.mode == "lines"):
+        assert list(line.y) == pytest.approx([3 * ratio for ratio in line.x])
+    assert {trace.mode for trace in law_figure(cells, None, words).data} == {"markers"}
 
 
 def test_the_best_so_far_never_gets_worse() -> None:

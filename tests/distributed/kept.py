@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_modules.data.sampling import draw
 from lightning_modules.classifier import Classifier
+from lightning_modules.data.sampling import draw
 from lightning_modules.gan import GAN
 from lightning_modules.gpt2 import GPT2
 from lightning_modules.vae import VAE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +66,16 @@ def write_ragged_text(folder: Path) -> None:
     (folder / "pairs.jsonl").write_text("\n".join(lines), encoding="utf-8")
 
 
-def train(place: str, folder: Path, processes: int, stops: tuple[int, ...]) -> None:
-    """All families one after another, each resumed after every stop; the id of each run goes to a file."""
+def train(place: str, folder: Path, processes: int, stops: tuple[int, ...], names: Iterable[str] = FAMILIES) -> None:
+    """The families one after another, each resumed after every stop; the id of each run goes to a file."""
     system.INTERVAL_SECONDS = 0.2
     store = locate(place)
-    for name in FAMILIES:
+    for name in names:
         config, found = options(name, folder, processes)
         first, *later = (*stops, STEPS)
         result = run(resolve(config, overrides={**found, "trainer.max_steps": first}), store=store)
         for limit in later:
+            assert (result.status, result.error) == ("FINISHED", ""), (name, result.error)
             result = resume(result.run_id, overrides={"trainer.max_steps": limit}, store=store)
         assert (result.status, result.error) == ("FINISHED", ""), (name, result.error)
         (folder / f"{name}.{processes}").write_text(result.run_id)

@@ -293,7 +293,7 @@ def test_a_disk_that_fills_up_while_spilling_is_told_in_one_line_and_resumed(tmp
         assert message.count("\n") == 0
         assert "could not be written (File too large); make room or give another folder" in message
     assert {path.name for path in tmp_path.iterdir()} == {"a.txt", "spilled"}  # the temporary one is gone
-    assert not list((tmp_path / "spilled").glob("*.half"))
+    assert not list((tmp_path / "spilled").glob("*half-*"))
     left = len(count(text, 4).levels[3])
     assert spill(tmp_path / "a.txt", str(tmp_path / "spilled"), 100_000_000, tmp_path) == str(left)
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import socket
+import sqlite3
 import subprocess
 import sys
 
@@ -12,8 +16,22 @@ import pytest
 from experiments.design import Design, read_design
 from experiments.errors import ConfigError
 from experiments.store.location import Store
-from experiments.store.studies import find_study, latest, ranked, read_study, study_names, study_url, trials_table
+from experiments.store.read import read_run
+from experiments.store.replay import reap
+from experiments.store.studies import (
+    LEASE_SECONDS,
+    MOST_DEATHS,
+    find_study,
+    latest,
+    ranked,
+    read_study,
+    study_names,
+    study_url,
+    trials_table,
+)
+from experiments.store.write import create_run
 from experiments.sweep import Queue, make_pruner, make_sampler, study_to_go_on
+from experiments.tally import Tally
 from experiments.trial import COMPLETE, DIVERGED, ERROR, PRUNED, STOPPED, Outcome
 
 
@@ -134,3 +152,72 @@ def test_samplers_go_by_short_names(name: str) -> None:
 def test_pruners_go_by_short_names(name: str) -> None:
     found = type(make_pruner(design(pruner=name))).__name__.lower()
     assert found == ("noppruner" if name == "none" else f"{name}pruner")
+
+
+def silence(store: Store, seconds: int) -> None:
+    """Every lease was last renewed so long ago."""
+    with sqlite3.connect(store.folder / "optuna.db") as connection:
+        connection.execute("UPDATE trial_heartbeats SET heartbeat = datetime('now', ?)", [f"-{seconds} seconds"])
+
+
+def test_a_trial_whose_lease_is_over_is_tried_again_and_finished_once(store: Store) -> None:
+    asleep, awake = Queue(store, design()), Queue(store, design(), join=True)
+    asleep.describe("f" * 32)
+    lost = asleep.take(None)
+    silence(store, LEASE_SECONDS - 20)
+    assert [trial.number for trial in find_study(store, "mine").at_work] == [0]
+    silence(store, LEASE_SECONDS + 5)
+    assert find_study(store, "mine").at_work == []
+    again = awake.take(None)
+    assert lost is not None
+    assert again is not None
+    assert (again.point, awake.trials[1].retry_of, awake.trials[1].deaths) == (lost.point, 0, 1)
+    assert not asleep.conclude(lost, Outcome(COMPLETE, (-1.0,), ("a",)))
+    assert awake.conclude(again, Outcome(COMPLETE, (-2.0,), ("b",)))
+    assert awake.conclude(again, Outcome(COMPLETE, (-2.0,), ("b",)))  # told again, as the answer got lost
+    assert [(trial.state, trial.end) for trial in awake.trials] == [("FAIL", "killed"), ("COMPLETE", "complete")]
+
+
+def test_what_was_stopped_is_tried_at_once_and_what_kills_its_process_three_times_more(store: Store) -> None:
+    queue = Queue(store, design(grid=["optimizer.lr=.1"]))
+    queue.describe("f" * 32)
+    for _ in range(5):
+        taken = queue.take(None)
+        assert taken is not None
+        queue.conclude(taken, Outcome(STOPPED))
+    assert Tally.of(queue.design, queue.trials).failed == []
+    for _ in range(MOST_DEATHS + 1):
+        assert queue.take(None) is not None
+        assert queue.take(None) is None
+        queue.bury(os.getpid(), -9)
+    assert queue.take(None) is None
+    assert [trial.error for trial in Tally.of(queue.design, queue.trials).failed] == [
+        "its process ended with status -9"
+    ]
+
+
+def test_a_trial_that_was_taken_by_half_never_was(store: Store) -> None:
+    queue = Queue(store, design())
+    queue.describe("f" * 32)
+    assert queue.take(None) is not None
+    with sqlite3.connect(store.folder / "optuna.db") as connection:
+        connection.execute("DELETE FROM trial_user_attributes WHERE key = 'owner'")
+    points = []
+    while (taken := queue.take(None)) is not None:
+        points.append(taken.point["optimizer.lr"])
+    assert points == [0.1, 0.2, 0.3]
+    assert [trial.number for trial in latest(queue.trials)] == [1, 2, 3]
+
+
+def test_a_sweep_is_not_reaped_while_a_worker_holds_a_trial(store: Store) -> None:
+    gone = json.dumps({"time": 0.0, "host": socket.gethostname(), "pid": 2**22 + 1, "pid_start": 0.0})
+    tags = {"taolu.kind": "sweep", "taolu.study": "mine", "taolu.heartbeat": gone}
+    run_id = create_run(store, "mine", "mine", tags).run_id
+    queue = Queue(store, design())
+    queue.describe(run_id)
+    taken = queue.take(None)
+    assert taken is not None
+    assert reap(store) == []
+    queue.conclude(taken, Outcome(STOPPED))
+    assert [(dead.run_id, dead.reaped) for dead in reap(store)] == [(run_id, True)]
+    assert read_run(store, run_id).status == "FAILED"

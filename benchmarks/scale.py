@@ -1,0 +1,162 @@
+"""What a second process and a server bring and cost: sweeps on PostgreSQL.
+
+Run: python benchmarks/scale.py [sweep]; needs PostgreSQL (apt-get install postgresql), and for speed-ups an idle
+machine: they are left out otherwise. What is measured replaces its part of results/scale.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+from measure import machine, versions
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from experiments.carried import carried
+from experiments.design import Design, design_of
+from experiments.store.location import Store, locate
+from experiments.store.studies import find_study
+from experiments.sweep import Queue
+from experiments.tally import Tally
+from experiments.trial import COMPLETE, Outcome
+from tests.postgres import Server, served
+
+RESULTS = Path(__file__).parent / "results" / "scale.json"
+IDLE = 0.3  # load average below which two processes can be compared with one
+TRIALS, LARGE = 60, 1000
+TARGETS = {"coordination_ms_at_most": 50.0, "sweep_speed_up_at_least": 1.7}
+
+
+def sweep() -> dict[str, Any]:
+    """Processor time that a sweep on a server adds to a trial; trials a second of two workers over those of one."""
+    with served() as server, tempfile.TemporaryDirectory() as folder:
+        store = locate(server.url, folder)
+        rows = {
+            "grid": coordination(store, server, "grid", TRIALS),
+            "tpe": coordination(store, server, "tpe", TRIALS),
+            "random_of_1000": coordination(store, server, "random", TRIALS, before=LARGE),
+        }
+        return {"coordination": rows, "throughput": _if_idle(lambda: throughput(store))}
+
+
+def coordination(store: Store, server: Server, sampler: str, n_trials: int, before: int = 0) -> dict[str, float]:
+    """Milliseconds of processor time of a trial that does nothing, of its report, and of a look at the study.
+
+    The server's share holds that of the reports.
+
+    Args:
+        store: on the server.
+        server: whose own time is told apart.
+        sampler: of the sweep.
+        n_trials: that are measured.
+        before: trials that the study holds already.
+    """
+    design = _design(f"{sampler}-{before}", sampler, before + n_trials)
+    queue = Queue(store, design)
+    queue.describe("0" * 32, {"files": carried(design.plain())})
+    _work(queue, before)
+    with _server_seconds(server) as spent:
+        client, report = _work(queue, n_trials)
+    started = time.process_time()
+    for _ in range(10):
+        Tally.of(design, queue.trials).counts()
+    look = (time.process_time() - started) / 10
+    assert sum(trial.is_result for trial in find_study(store, design.name).trials) == before + n_trials
+    queue.release()
+    return {
+        "client_ms": round(1000 * client / n_trials, 2),
+        "server_ms": round(1000 * spent[0] / n_trials, 2),
+        "a_report_ms": round(1000 * report / n_trials, 2),
+        "look_ms": round(1000 * look, 2),
+    }
+
+
+def _design(name: str, sampler: str, n_trials: int) -> Design:
+    rates = {"low": 1e-4, "high": 1.0, "log": True}
+    grid = {"optimizer.lr": [i / 1000 for i in range(1, n_trials + 1)]}
+    space = grid if sampler == "grid" else {"optimizer.lr": rates, "model.latent_dim": {"low": 2, "high": 64}}
+    objectives = {"metric": "val/elbo", "direction": "max"}
+    content = {"name": name, "experiment": "vae", "space": space, "sampler": sampler, "objectives": objectives}
+    return design_of({**content, "n_trials": n_trials, "pruner": "none" if sampler == "grid" else "median"})
+
+
+def _work(queue: Queue, n_trials: int) -> tuple[float, float]:
+    """Processor seconds of this process, for the trials and for a report to the pruner of each."""
+    started, reports = time.process_time(), 0.0
+    for i in range(n_trials):
+        taken = queue.take(None)
+        assert taken is not None
+        with queue.lease(taken):
+            if queue.design.pruner.name != "none":
+                before = time.process_time()
+                taken.report(float(i % 7), 0)
+                reports += time.process_time() - before
+        queue.conclude(taken, Outcome(COMPLETE, (float(i % 7),), ("0" * 32,)))
+    return time.process_time() - started - reports, reports
+
+
+@contextmanager
+def _server_seconds(server: Server) -> Iterator[list[float]]:
+    """One number, there when this ends: processor seconds of the server and of all it started."""
+    process, found = psutil.Process(server.process.pid), [0.0]
+    before = _seconds(process)
+    yield found
+    time.sleep(1.0)
+    found[0] = _seconds(process) - before
+
+
+def _seconds(process: psutil.Process) -> float:
+    own = process.cpu_times()
+    living = [child.cpu_times() for child in process.children()]
+    ended = own.children_user + own.children_system
+    return float(own.user + own.system + ended + sum(each.user + each.system for each in living))
+
+
+def throughput(store: Store) -> dict[str, float]:
+    """Trials a second of one worker and of two, one thread each, from the first trial's start to the last one's end."""
+    from experiments.conduct import Conduct
+    from experiments.conduct import sweep as conduct
+
+    seconds = {}
+    for workers in (1, 2):
+        grid = {"optimizer.lr": [i / 10_000 for i in range(1, 13)]}
+        settings = {"trainer.max_epochs": 30, "trainer.quality.metrics": [], "threads": 1}
+        content = {"name": f"speed-{workers}", "experiment": "vae", "space": grid, "sampler": "grid"}
+        design = design_of({**content, "settings": settings})
+        trials = conduct(design, Conduct(workers=workers), store=store, say=lambda line: None).study.trials
+        ends = [trial.ended.timestamp() for trial in trials if trial.ended]
+        seconds[workers] = max(ends) - min(trial.started.timestamp() for trial in trials if trial.started)
+    return {
+        "trials_a_second_1": round(12 / seconds[1], 3),
+        "trials_a_second_2": round(12 / seconds[2], 3),
+        "speed_up": round(seconds[1] / seconds[2], 2),
+    }
+
+
+def _if_idle(measure: Callable[[], dict[str, float]]) -> dict[str, float] | str:
+    load = os.getloadavg()[0]
+    return measure() if load < IDLE else f"not measured: load average {load:.2f}, at least {IDLE}"
+
+
+PARTS: dict[str, Callable[[], dict[str, Any]]] = {"sweep": sweep}
+
+
+def main() -> None:
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in sys.argv[1:] or PARTS:
+        kept[name] = {"machine": machine(), "versions": versions("optuna", "mlflow", "sqlalchemy"), **PARTS[name]()}
+        print(json.dumps({name: kept[name]}, indent=1))
+    RESULTS.write_text(json.dumps({**kept, "targets": TARGETS}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
