@@ -6,7 +6,7 @@
 # fits, and how texts are drawn from it. Here: the count of its weights, the bytes of an optimizer, the order inside
 # a block, a small one trained from nothing, and what top-k and top-p leave of its next letter.
 #
-# Cells run in order, in VS Code or Jupytext, or all at once: `python examples/fine_tuning_memory_7292.py` (25 s).
+# Cells run in order, in VS Code or Jupytext, or all at once: `python examples/fine_tuning_memory_7292.py` (15 s).
 # Runs go to the nearest `mlruns/`, else to `./mlruns`; the environment variable MLFLOW_TRACKING_URI names another
 # store.
 

@@ -137,8 +137,8 @@ print(f"measured / law is within {largest_miss:.1%} of 1")
 # %%
 ends = {}
 for optimizer in ("sgd", "momentum"):
-    options: dict[str, Any] = {"optimizer": optimizer, "optimizer.lr": 0.01, "model.has_map": False}
-    result = taolu.run("paths", **options, **{"trainer.max_epochs": 2}, threads=1)
+    options: dict[str, Any] = {"optimizer": optimizer, "optimizer.lr": 0.01, "trainer.max_epochs": 2, "threads": 1}
+    result = taolu.run("paths", **(options | {"model.has_map": False}))  # a path without the map of basins
     with np.load(result.folder / "paths.npz") as arrays:
         ends[optimizer] = float(arrays["theta"][-1].item())
     print(f"{optimizer} ends at {ends[optimizer]:.3f}, with a loss of {result.metrics['val/loss']:.3f}")

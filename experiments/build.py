@@ -13,6 +13,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.profilers import AdvancedProfiler, SimpleProfiler
 from pytorch_lightning.strategies import Strategy
@@ -374,6 +375,8 @@ def _lightning_trainer(options: TrainerOptions, **more: Any) -> pl.Trainer:
             accelerator=options.accelerator,
             devices=options.devices,
             num_nodes=options.num_nodes,
+            # of one process nobody else is asked: tasks of SLURM may be a sweep's workers
+            plugins=[LightningEnvironment()] if options.devices == options.num_nodes == 1 else None,
             precision=options.precision,
             max_epochs=-1 if options.max_epochs is None else options.max_epochs,
             val_check_interval=options.val_check_interval,

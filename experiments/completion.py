@@ -109,11 +109,11 @@ def _claims(before: list[str]) -> list[str]:
 
 
 def _sweeps(before: list[str]) -> list[str]:
-    """What the verb sweep takes first: the shipped sweeps, and experiments."""
+    """What the verb sweep takes first: the shipped sweeps, experiments, and worker."""
     from experiments.config import experiment_names
     from experiments.design import sweep_names
 
-    return [] if before else [*sweep_names(), *experiment_names()]
+    return [] if before else ["worker", *sweep_names(), *experiment_names()]
 
 
 def _handles(before: list[str]) -> list[str]:

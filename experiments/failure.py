@@ -8,9 +8,13 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
+import yaml
 from torch.distributed import DistError
 
 from experiments.build import Session
+from experiments.config import Config
+from experiments.errors import ConfigError
+from experiments.store.configs import flatten
 from experiments.store.files import write_text
 from experiments.store.heartbeat import rank
 
@@ -69,6 +73,17 @@ def record_loss(session: Session, losses: Mapping[int, int], text: str = "") -> 
     session.say(f"failed: {line}")
     session.say(f"traceback: {folder / 'traceback.txt'}")
     return line
+
+
+def refuse_other_settings(config: Config, folder: Path) -> None:
+    """Raises ConfigError when rank zero, which keeps its settings in the folder, was given others than this process."""
+    texts = config.redacted().to_yaml(), (folder / "config.yaml").read_text(encoding="utf-8")
+    own, kept = (flatten(yaml.safe_load(text)) for text in texts)
+    for key in sorted({*own, *kept}):
+        if own.get(key) != kept.get(key):
+            line = f"{key} = {own.get(key)} on rank {rank()}, {kept.get(key)} on rank zero; give both the same command"
+            write_text(folder / _name(rank()), line)
+            raise ConfigError(line)
 
 
 def forget_failures(folder: Path) -> None:

@@ -152,10 +152,11 @@ def join(options: TrainerOptions) -> Group:
 
     Raises ConfigError when another number of processes was started.
     """
-    size, environment = n_processes(options), _environment()
-    if isinstance(environment, SLURMEnvironment) and size == 1:  # tasks that have nothing to do with each other
+    size = n_processes(options)
+    if size == 1 and _is_task():  # one of several that have nothing to do with each other, as the workers of a sweep
         rank_zero_only.rank = 0  # type: ignore[attr-defined]
         return Group()
+    environment = _environment()
     if environment is None:
         if options.num_nodes > 1:
             raise ConfigError(
@@ -183,9 +184,15 @@ def _environment() -> ClusterEnvironment | None:
     """What tells of processes that somebody else started; None where nobody did."""
     if TorchElasticEnvironment.detect():
         return TorchElasticEnvironment()
-    if int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ and SLURMEnvironment.detect():
+    if _is_task() and SLURMEnvironment.detect():
         return SLURMEnvironment()
     return LightningEnvironment() if "LOCAL_RANK" in os.environ else None
+
+
+def _is_task() -> bool:
+    """Whether srun started this process and others."""
+    several = int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ
+    return several and "LOCAL_RANK" not in os.environ
 
 
 def _started(environment: ClusterEnvironment, size: int) -> int:

@@ -152,17 +152,25 @@ def _is_taken(run_id: str, ids: Sequence[str], known: set[str], chosen: set[str]
     return run_id in chosen or (everything and (run_id in ids or run_id not in known))
 
 
-def _refuse_undelivered(store: Store, ids: Iterable[str]) -> None:
+def _refuse_undelivered(store: Store, ids: Sequence[str]) -> None:
     """Raises ConfigError for a run of which another host still holds values."""
-    wanted = set(ids)
     for path in spool_folder(store).glob("*.jsonl"):
-        with path.open("rb") as file, suppress(ValueError, LookupError, TypeError):
-            owner = json.loads(file.readline())[1]
-            if owner["run_id"] in wanted:
-                raise ConfigError(
-                    f"run {owner['run_id'][:8]}: values of it lie in {path.name}, not in the database yet; "
-                    f"deliver them first: taolu runs, on {owner['host']}"
-                )
+        owner = _owner(path)
+        if owner.get("run_id", "") in ids:
+            raise ConfigError(
+                f"run {owner['run_id'][:8]}: values of it lie in {path.name}, not in the database yet; "
+                f"deliver them first: taolu runs, on {owner.get('host')}"
+            )
+
+
+def _owner(spool: Path) -> dict[str, Any]:
+    """What the first line of a spool says of its process; nothing where it is torn."""
+    with spool.open("rb") as file:
+        try:
+            found: dict[str, Any] = json.loads(file.readline())[1]
+            return found
+        except ValueError:
+            return {}
 
 
 def _pack_run(packer: Packer, store: Store, source: Reader, run_id: str) -> int:

@@ -31,7 +31,7 @@ from experiments.build import (
 )
 from experiments.capture import ConsoleLog
 from experiments.config import Config
-from experiments.failure import forget_failures, is_loss, record_failure, record_loss
+from experiments.failure import forget_failures, is_loss, record_failure, record_loss, refuse_other_settings
 from experiments.group import Group, Word, join
 from experiments.label import Label as Label
 from experiments.label import Result as Result
@@ -181,6 +181,7 @@ def start_run(
     """A new run; on other ranks than zero the run rank zero has made, as its `word` says, which is waited for."""
     options = TrainerOptions.from_config(config.values["trainer"])
     if rank() > 0 and (word := word or join(options).hear()):
+        refuse_other_settings(config, store.run_folder(word.run_id))
         return RunWriter(store, word.run_id, open_store(store))
     values = config.values
     tags = {

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -36,13 +37,23 @@ def place(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def imported(path: Path) -> Iterator[str]:
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imported(path: Path) -> tuple[str, ...]:
     """Every module a file imports, at its top or inside functions; not what only type checkers read."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return tuple(_imported(path))
+
+
+def _imported(path: Path) -> Iterator[str]:
+    tree = parsed(path)
     skipped = {
         id(inner)
         for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
         for inner in ast.walk(node)
     }
     for node in ast.walk(tree):
@@ -107,7 +118,7 @@ def test_only_the_command_prints() -> None:
     calls = [
         place(path)
         for path in SOURCES
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]
     assert [name for name in calls if not name.startswith(("benchmarks/", "experiments/cli/"))] == []
@@ -119,7 +130,7 @@ def test_no_file_is_named_after_nothing() -> None:
 
 
 def test_every_file_says_what_it_is() -> None:
-    assert [place(path) for path in SOURCES if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))] == []
+    assert [place(path) for path in SOURCES if not ast.get_docstring(parsed(path))] == []
 
 
 @pytest.mark.parametrize("folder", ["experiments/store", "dashboard", "."])

@@ -15,14 +15,22 @@ from experiments.completion import SCRIPTS, cached_schema, code_digest, complete
 from experiments.manual import schema
 from experiments.store.location import Store
 
+pytestmark = pytest.mark.xdist_group("completion")  # one schema for all
+
+
+@pytest.fixture(scope="module")
+def made() -> str:
+    """The schema of this code, as text."""
+    return json.dumps(schema(), default=str)
+
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(made: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The schema where completion looks for it, as the first TAB leaves it."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     path = tmp_path / "taolu" / f"schema-{code_digest()}.json"
     path.parent.mkdir()
-    path.write_text(json.dumps(schema(), default=str), encoding="utf-8")
+    path.write_text(made, encoding="utf-8")
     return path
 
 

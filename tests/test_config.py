@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import yaml
 from experiments.config import CONFIGS, Config, describe, experiment_names, read_yaml, resolve, resolve_trainer
 from experiments.errors import ConfigError
 from experiments.run import run
-from experiments.store.location import Store
+from experiments.store.location import Store, locate
 from tests.gpt2.small import inputs
 from tests.test_cli import NET
 
@@ -272,8 +273,18 @@ def test_a_shipped_config_is_short_and_says_why_how_and_what_to_see(name: str) -
     assert f"taolu run {name}" in describe(name)["run"]
 
 
+@pytest.fixture(scope="module")
+def shared(template_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """One store for all runs here, which share its extractor."""
+    folder = tmp_path_factory.mktemp("shipped") / "mlruns"
+    folder.mkdir()
+    shutil.copy(template_database, folder / "mlflow.db")
+    return locate(str(folder))
+
+
+@pytest.mark.xdist_group("shipped configs")
 @pytest.mark.parametrize("name", experiment_names())
-def test_a_shipped_config_runs_for_two_steps(store: Store, name: str, tmp_path: Path) -> None:
-    result = run(resolve(name, overrides={"trainer.max_steps": 2, **inputs(name, tmp_path)}), store=store)
+def test_a_shipped_config_runs_for_two_steps(shared: Store, name: str, tmp_path: Path) -> None:
+    result = run(resolve(name, overrides={"trainer.max_steps": 2, **inputs(name, tmp_path)}), store=shared)
     assert result.status == "FINISHED"
     assert yaml.safe_load((result.folder / "config.yaml").read_text())["name"] == name

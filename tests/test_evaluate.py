@@ -28,6 +28,7 @@ HERE = Path(__file__).parent
 DROPOUT = "dropout_net:DropoutNet"
 SETTINGS = {"data.batch_size": 256, "trainer.max_epochs": 3, "trainer.quality_every": 99, "threads": 1}
 MADE: dict[tuple[Any, ...], Result] = {}
+pytestmark = pytest.mark.xdist_group("evaluate")  # one store, one extractor, one run of each kind
 
 
 @pytest.fixture(scope="module")

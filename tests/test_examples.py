@@ -55,10 +55,13 @@ def run_cell(cell: Cell, path: Path, namespace: dict[str, Any]) -> Any:
     """What the cell displays: the value of its last line, None where that is a statement."""
     tree = ast.parse(cell.source, str(path))
     ast.increment_lineno(tree, cell.line - 1)
-    shown = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    last = tree.body[-1]
+    shown = last.value if isinstance(last, ast.Expr) else None
+    if shown:
+        tree.body.pop()
     try:
         exec(compile(tree, str(path), "exec"), namespace)
-        return eval(compile(ast.Expression(shown.value), str(path), "eval"), namespace) if shown else None
+        return eval(compile(ast.Expression(shown), str(path), "eval"), namespace) if shown else None
     except BaseException as error:
         error.add_note(f"in the cell at line {cell.line} of {path.name}")
         raise

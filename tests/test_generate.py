@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+import taolu
 from experiments.cli import main
 from experiments.config import resolve
 from experiments.generate import PRESETS, Request, Speaker, open_speaker
@@ -62,6 +63,13 @@ def test_each_prompt_has_its_continuations_and_their_cost(folder: Path, capsys: 
     _, out, err = said(capsys, "generate", str(folder), *words)
     assert out == "".join(f"{row['prompt']}{row['text']}\n\n" for row in told["rows"])
     assert "tokens/s; cache 0.0 MB, peak memory" in err
+
+
+def test_python_gives_the_texts_that_the_command_prints(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--prompt", "ab", "--prompt", "c", "--num", "2", "--max_length", "5", "--top_k", "9", "--seed", "4")
+    _, out, _ = said(capsys, "generate", str(folder), *words, "--json")
+    texts = taolu.generate(str(folder), "ab", "c", num=2, max_length=5, top_k=9, seed=4)
+    assert texts == [row["text"] for row in json.loads(out)["rows"]]
 
 
 def test_a_stream_is_the_text_piece_by_piece(folder: Path, store: Store) -> None:

@@ -13,7 +13,9 @@ import psutil
 import pytest
 
 from experiments.cli import main
+from experiments.config import resolve
 from experiments.errors import ConfigError
+from experiments.failure import refuse_other_settings
 from experiments.group import Group, join
 from experiments.resume import load_checkpoint, steps_done
 from experiments.store.location import Store
@@ -150,6 +152,16 @@ def test_a_process_knows_who_it_trains_with(
     assert got == found or (isinstance(found, str) and found in str(got))
 
 
+def test_a_process_that_was_given_other_settings_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text(resolve("vae").to_yaml())
+    monkeypatch.setenv("RANK", "1")
+    refuse_other_settings(resolve("vae"), tmp_path)
+    with pytest.raises(ConfigError, match="seed = 3 on rank 1, 0 on rank zero; give both the same command"):
+        refuse_other_settings(resolve("vae", ["--seed", "3"]), tmp_path)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["0 train 1 2", "0 validation 1 0"])
 @pytest.mark.parametrize(
@@ -205,6 +217,14 @@ def test_processes_that_lightning_starts_do_not_outlive_one_that_is_killed(
     text = (tmp_path / "said.txt").read_text()
     assert "Traceback" not in text
     assert ("failed: rank 1 ended with status -9 (killed by the system" in text) == bool(lost)
+
+
+@pytest.mark.slow
+def test_the_time_of_a_run_is_over_for_all_at_one_step(store: Store, tmp_path: Path) -> None:
+    assert Pair(words(store, tmp_path, "--trainer.max_time", "1"), tmp_path).statuses() == [0, 0]
+    record = last(store)
+    assert record.status == "FINISHED"
+    assert history(store, record.run_id, ["train/loss"])["step"].tolist() == list(range(saved(record)))
 
 
 @pytest.mark.slow

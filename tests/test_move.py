@@ -33,7 +33,7 @@ from experiments.store.read import find_run, read_run, runs_table
 from experiments.store.run_documents import difference
 from experiments.store.spool import spool_folder
 from experiments.store.studies import study_url
-from experiments.store.write import RunWriter, open_store, release_connections
+from experiments.store.write import RunWriter, _experiment_id, open_store, release_connections
 from mining.segment import Segmenter
 from tests.conftest import START, Writer
 from tests.postgres import served
@@ -69,8 +69,8 @@ def seen(store: Store) -> dict[str, Any]:
             "info": info,
             "data": (run.data.params, run.data.tags, repr(sorted(run.data.metrics.items()))),
             "values": sorted(repr((each.key, each.step, each.value, each.timestamp)) for each in values),
-            "inputs": [each.to_dictionary() for each in run.inputs.dataset_inputs],
-            "models": [client.get_logged_model(each.model_id).name for each in run.outputs.model_outputs],
+            "inputs": [each.to_dictionary() for each in run.inputs.dataset_inputs] if run.inputs else [],
+            "models": [each.to_dictionary() for each in run.outputs.model_outputs] if run.outputs else [],
             "files": files(store.run_folder(run_id)),
         }
     return found
@@ -124,6 +124,12 @@ def full(template_database: Path, tmp_path_factory: pytest.TempPathFactory) -> S
     _by_hand(Writer(store, MlflowClient(store.url)))
     release_connections(store)
     return store
+
+
+@pytest.fixture
+def new(template_database: Path, tmp_path: Path) -> Store:
+    """Another store, without any run."""
+    return made(template_database, tmp_path / "new")
 
 
 def _by_hand(writer: Writer) -> None:
@@ -222,14 +228,18 @@ def test_a_content_with_two_names_is_kept_once(moved: Store, package: Path) -> N
 
 
 def test_in_the_new_store_runs_are_shown_resumed_repeated_and_used(
-    full: Store, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    full: Store,
+    package: Path,
+    new: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(full.folder.parent)  # where the user's module lies
-    store = locate(str(tmp_path / "new"))
-    where = ["--store", str(store.folder)]
+    where = ["--store", str(new.folder)]
     assert main(["import", str(package), *where]) == 0
     out = capsys.readouterr().out
-    assert out.startswith(f"imported into {store.folder}: ")
+    assert out.startswith(f"imported into {new.folder}: ")
     for words in (
         ["runs"],
         ["show", "last:mine"],
@@ -239,9 +249,10 @@ def test_in_the_new_store_runs_are_shown_resumed_repeated_and_used(
         ["sweep", "net.py:SweepNet", *SMALL, "--grid", "model.lr=.1,.3,.5", "--name", "mine", "--resume"],
     ):
         assert main([*words, *where]) == 0, words
-    assert "北京" in Segmenter.load(read_run(store, find_run(store, "words")).folder).cut("喜欢北京")
-    assert "resume.1" in read_run(store, find_run(store, "steady")).tags
-    trials = runs_table(store, kinds=("trial",))
+    cutters = [Segmenter.load(read_run(each, find_run(each, "words")).folder) for each in (full, new)]
+    assert cutters[0].cut("我喜欢北京朋友") == cutters[1].cut("我喜欢北京朋友")
+    assert "resume.1" in read_run(new, find_run(new, "steady")).tags
+    trials = runs_table(new, kinds=("trial",))
     assert sorted(trials[trials["tags.taolu.study"] == "mine"]["tags.taolu.trial"]) == ["0", "1", "2"]
 
 
@@ -260,17 +271,16 @@ def test_a_run_brings_what_it_needs_a_sweep_its_trials_and_study_a_claim_its_run
     assert (claim, child.split("-")[0]) == ("9999-M1", "net")
 
 
-def test_runs_that_come_one_after_another_find_together(full: Store, tmp_path: Path) -> None:
-    store = locate(str(tmp_path / "new"))
+def test_runs_that_come_one_after_another_find_together(full: Store, new: Store, tmp_path: Path) -> None:
     counts = []
     for handle in ("mine-0", "mine", "forked", "steady"):
         export(full, [handle], tmp_path / "some.zip")
-        found = import_package(tmp_path / "some.zip", store)
+        found = import_package(tmp_path / "some.zip", new)
         counts.append((len(found.runs), len(found.studies), found.present))
     assert counts == [(2, 0, 0), (1, 1, 2), (2, 0, 0), (0, 0, 1)]
     before = seen(full)
-    assert all(each == before[run_id] for run_id, each in seen(store).items())
-    assert seen_studies(store) == seen_studies(full)
+    assert all(each == before[run_id] for run_id, each in seen(new).items())
+    assert seen_studies(new) == seen_studies(full)
 
 
 def test_sqlite_to_postgresql_and_back_is_equal_studies_included(full: Store, package: Path, tmp_path: Path) -> None:
@@ -286,15 +296,14 @@ def test_sqlite_to_postgresql_and_back_is_equal_studies_included(full: Store, pa
 
 
 def test_files_that_lie_where_they_belong_already_are_taken_as_they_are(
-    full: Store, package: Path, tmp_path: Path
+    full: Store, package: Path, new: Store, tmp_path: Path
 ) -> None:
-    shutil.copytree(full.artifacts, tmp_path / "new" / "artifacts")  # as with --store_dir of the store that moves
-    store = locate(str(tmp_path / "new"))
+    shutil.copytree(full.artifacts, new.artifacts)  # as with --store_dir of the store that moves
     kept = read_run(full, find_run(full, "killed")).run_id
-    before = (store.run_folder(kept) / "empty").stat().st_ino
-    import_package(package, store)
-    assert (store.run_folder(kept) / "empty").stat().st_ino == before
-    assert seen(store).keys() < seen(full).keys()
+    before = (new.run_folder(kept) / "empty").stat().st_ino
+    import_package(package, new)
+    assert (new.run_folder(kept) / "empty").stat().st_ino == before
+    assert seen(new).keys() < seen(full).keys()
     other = locate(str(tmp_path / "other"))
     (other.run_folder(kept)).mkdir(parents=True)
     (other.run_folder(kept) / "mine.txt").write_text("a person's")
@@ -330,7 +339,7 @@ def test_any_number_and_any_text_arrives_as_it_was(
 ) -> None:
     source, target = two_stores
     client = MlflowClient(source.url)
-    run_id = client.create_run("0", run_name=note[:200]).info.run_id
+    run_id = client.create_run(_experiment_id(client, source, "any"), run_name=note[:200]).info.run_id
     metrics = [Metric("m", value, START + i // 2, -i) for i, value in enumerate(values)]
     params = [Param(f"p{i}", text) for i, text in enumerate(texts)]
     client.log_batch(run_id, metrics, params, [RunTag("mlflow.note.content", note)])
@@ -381,7 +390,7 @@ def test_a_byte_that_changed_is_refused_with_the_files_name(one: tuple[Path, str
         (lambda path: path.write_bytes(b"no zip at all"), "no zip, or a part of one"),
         (lambda path: path.unlink(), "no such file; write one: taolu export --all --out one.zip"),
         (lambda path: zipfile.ZipFile(path, "w").close(), "not one that taolu export writes: it has no manifest.json"),
-        (lambda path: rewritten(path, {"manifest.json": b'{"format": 2, "taolu": "9.9"}'}), "is damaged"),
+        (lambda path: rewritten(path, {"manifest.json": b'{"format": 1, "taolu": "9.9"}'}), "is damaged"),
         (
             lambda path: rewritten(path, {"manifest.json": b'{"format": 2, "taolu": "9.9", "entries": {}}'}),
             "of form 2, written by taolu 9.9; this taolu reads form 1",
@@ -395,16 +404,15 @@ def test_a_byte_that_changed_is_refused_with_the_files_name(one: tuple[Path, str
     ids=["torn", "no zip", "absent", "empty", "no entries", "newer", "up", "root", "name", "field", "column"],
 )  # fmt: skip
 def test_a_file_that_export_did_not_write_is_refused_and_nothing_is_written(
-    one: tuple[Path, str], tmp_path: Path, change: Callable[[Path], Any], message: str
+    one: tuple[Path, str], new: Store, tmp_path: Path, change: Callable[[Path], Any], message: str
 ) -> None:
     path, _ = one
     change(path)
-    store = locate(str(tmp_path / "new"))
     with pytest.raises(ConfigError) as raised:
-        import_package(path, store)
+        import_package(path, new)
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
-    assert nothing_in(store)
+    assert nothing_in(new)
     assert not (tmp_path.parent / "evil").exists()
 
 
@@ -420,9 +428,9 @@ def rewritten(path: Path, changes: dict[str, Any]) -> None:
             manifest["entries"][name] = [hashlib.sha256(contents[name]).hexdigest(), len(contents[name])]
     if "manifest.json" not in changes:
         contents["manifest.json"] = json.dumps(manifest).encode()
-    with zipfile.ZipFile(path, "w") as new:
+    with zipfile.ZipFile(path, "w") as target:
         for name, content in contents.items():
-            new.writestr(name, content)
+            target.writestr(name, content)
 
 
 @pytest.mark.parametrize(
@@ -458,14 +466,13 @@ def test_files_that_are_there_otherwise_are_refused_by_name(one: tuple[Path, str
         import_package(path, store)
 
 
-def test_a_study_that_is_there_otherwise_is_refused_by_the_field(full: Store, tmp_path: Path) -> None:
-    store = locate(str(tmp_path / "new"))
+def test_a_study_that_is_there_otherwise_is_refused_by_the_field(full: Store, new: Store, tmp_path: Path) -> None:
     export(full, ["mine"], tmp_path / "sweep.zip")
-    import_package(tmp_path / "sweep.zip", store)
-    study = optuna.load_study(study_name="mine", storage=study_url(store))
+    import_package(tmp_path / "sweep.zip", new)
+    study = optuna.load_study(study_name="mine", storage=study_url(new))
     study.enqueue_trial({"model.lr": 0.5})
     with pytest.raises(ConfigError, match=r"study 'mine': the store has another: trials is \[.* in the file and \["):
-        import_package(tmp_path / "sweep.zip", store)
+        import_package(tmp_path / "sweep.zip", new)
 
 
 def test_a_live_run_and_values_on_their_way_are_refused(writer: Writer, tmp_path: Path) -> None:
@@ -486,56 +493,56 @@ def test_a_live_run_and_values_on_their_way_are_refused(writer: Writer, tmp_path
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(
-    one: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one: tuple[Path, str], new: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, _ = one
-    store = locate(str(tmp_path / "new"))
-    process = fork(import_with_small_disk, path, str(store.folder), tmp_path / "said")
-    process.join(60)
-    assert (tmp_path / "said").read_text() == f"store {store.folder}: cannot be written (File too large: "
-    assert nothing_in(store)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, limits[1]))  # as a disk that fills up in the middle
+    try:
+        with pytest.raises(ConfigError, match=r"cannot be written \(File too large: .*\); nothing was imported"):
+            import_package(path, new)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert nothing_in(new)
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, 100))  # type: ignore[attr-defined]
+        patch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, 100))
         with pytest.raises(
             ConfigError, match=r"the files need 51,209 bytes, its disk has 100 free; nothing was import"
         ):
-            import_package(path, store)
-    assert len(import_package(path, store).runs) == 1
-
-
-def import_with_small_disk(path: Path, folder: str, said: Path) -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
-    try:
-        import_package(path, locate(folder))
-    except ConfigError as error:
-        said.write_text(str(error).split("File too large: ")[0] + "File too large: ")
+            import_package(path, new)
+    assert len(import_package(path, new).runs) == 1
 
 
 # ---- interrupted ----------------------------------------------------------------------------------------------------
 
 
-def test_an_import_killed_at_any_moment_leaves_no_run_and_the_next_one_is_whole(writer: Writer, tmp_path: Path) -> None:
-    runs = [writer.run(f"r{i}", metrics={"m": [0.1 * step for step in range(20_000)]}) for i in range(2)]
+def test_an_import_killed_at_any_moment_leaves_no_run_and_the_next_one_is_whole(
+    writer: Writer, new: Store, tmp_path: Path
+) -> None:
+    runs = [writer.run(f"r{i}", metrics={"m": [0.1 * step for step in range(10_000)]}) for i in range(2)]
     for run_id in runs:
-        for i in range(40):
-            writer.file(run_id, f"checkpoints/{i}.ckpt", os.urandom(500_000))
+        for i in range(20):
+            writer.file(run_id, f"checkpoints/{i}.ckpt", os.urandom(400_000))
     path = tmp_path / "two.zip"
     export(writer.store, [], path, everything=True)
-    target = locate(str(tmp_path / "new"))
     for moment in (
-        lambda: any(target.artifacts.glob("*/.artifacts.part/*")),
-        lambda: all((target.run_folder(run_id)).exists() for run_id in runs),
+        lambda: any(new.artifacts.glob("*/.artifacts.part/*")),
+        lambda: all((new.run_folder(run_id)).exists() for run_id in runs),
     ):
-        process = fork(import_package, path, target)
+        process = fork(import_silently, path, new)
         wait_until(moment)
         process.kill()
         process.join(60)
         assert process.exitcode == -9
-        assert len(runs_table(target)) == 0
-        assert main(["gc", "--store", str(target.folder)]) == 0  # too young: left alone
-    assert len(import_package(path, target).runs) == 2
-    assert seen(target) == seen(writer.store)
-    assert not list(target.artifacts.glob("*/.*"))
+        assert len(runs_table(new)) == 0
+        assert main(["gc", "--store", str(new.folder)]) == 0  # too young: left alone
+    assert len(import_package(path, new).runs) == 2
+    assert seen(new) == seen(writer.store)
+    assert not list(new.artifacts.glob("*/.*"))
+
+
+def import_silently(path: Path, store: Store) -> None:
+    import_package(path, store)
 
 
 def wait_until(moment: Callable[[], bool]) -> None:
@@ -545,22 +552,23 @@ def wait_until(moment: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
-def test_a_study_that_was_half_imported_is_not_there_and_made_whole_by_the_next(full: Store, tmp_path: Path) -> None:
-    store = locate(str(tmp_path / "new"))
+def test_a_study_that_was_half_imported_is_not_there_and_made_whole_by_the_next(
+    full: Store, new: Store, tmp_path: Path
+) -> None:
     export(full, ["mine"], tmp_path / "sweep.zip")
-    store.folder.mkdir()
-    left = optuna.create_study(study_name="mine (being imported)", storage=study_url(store))  # as a kill leaves it
+    left = optuna.create_study(study_name="mine (being imported)", storage=study_url(new))  # as a kill leaves it
     left.enqueue_trial({"x": 1})
-    assert import_package(tmp_path / "sweep.zip", store).studies == ("mine",)
-    assert seen_studies(store) == seen_studies(full)
+    assert import_package(tmp_path / "sweep.zip", new).studies == ("mine",)
+    assert seen_studies(new) == seen_studies(full)
 
 
-def test_parents_that_a_genetic_sampler_bred_from_are_the_same_trials(full: Store, tmp_path: Path) -> None:
-    source, target = locate(str(tmp_path / "a")), locate(str(tmp_path / "b"))
+def test_parents_that_a_genetic_sampler_bred_from_are_the_same_trials(
+    full: Store, template_database: Path, tmp_path: Path
+) -> None:
+    source, target = (made(template_database, tmp_path / name) for name in "ab")
     export(full, ["mine"], tmp_path / "sweep.zip")
     import_package(tmp_path / "sweep.zip", target)  # so that the trials have other numbers in its database
     sampler = optuna.samplers.NSGAIISampler(population_size=4, seed=0)
-    source.folder.mkdir()
     study = optuna.create_study(study_name="bred", storage=study_url(source), sampler=sampler)
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1) ** 2, n_trials=10)
     Writer(source, open_store(source)).run("any")

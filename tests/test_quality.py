@@ -37,6 +37,7 @@ from tests.dropout_net import DropoutNet
 HERE = Path(__file__).parent
 SETTINGS = {"data.batch_size": 256, "trainer.max_epochs": 2, "threads": 1}
 EVERYTHING = {metric for name in QUALITIES for metric in names_of(name)}
+pytestmark = pytest.mark.xdist_group("quality")  # one store, one extractor, one run with everything
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from experiments.config import resolve
 from experiments.errors import ConfigError
 from experiments.resume import load_checkpoint, resume
 from experiments.run import Result, run
-from experiments.store.location import Store
+from experiments.store.location import Store, locate
 from experiments.store.read import history, read_run
 
 NET = f"{Path(__file__).parent / 'dropout_net.py'}:DropoutNet"
@@ -22,7 +23,7 @@ BATCHES = 5  # of 256 rows in an epoch of digits
 EPOCHS = 3
 
 
-WHOLE: dict[int, tuple[Result, dict[tuple[str, int], float]]] = {}
+WHOLE: dict[str, tuple[Result, dict[tuple[str, int], float]]] = {}
 
 
 def start(store: Store, options: dict[str, Any] | None = None, target: str = NET) -> Result:
@@ -70,30 +71,31 @@ def values(store: Store, result: Result) -> dict[tuple[str, int], float]:
     return {(key, step): value for key, step, value in zip(table["key"], table["step"], table["value"], strict=True)}
 
 
-def never_stopped(store: Store, threads: int) -> tuple[Result, dict[tuple[str, int], float]]:
-    """The run nobody stopped, and its values; trained once for each number of threads."""
-    if threads not in WHOLE:
-        whole = start(store, {"threads": threads, "trainer.max_steps": BATCHES * EPOCHS})
-        WHOLE[threads] = whole, values(store, whole)
-    return WHOLE[threads]
+def never_stopped(
+    store: Store, options: dict[str, Any] | None = None, target: str = NET
+) -> tuple[Result, dict[tuple[str, int], float]]:
+    """The run nobody stopped, and its values; trained once for all tests that start alike."""
+    key = f"{target} {options}"
+    if key not in WHOLE:
+        whole = start(store, options, target)
+        WHOLE[key] = whole, values(store, whole)
+    return WHOLE[key]
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["1 thread", "2 threads"])
-def threads(request: pytest.FixtureRequest) -> int:
-    return int(request.param)
-
-
-@pytest.mark.parametrize("stop", range(1, 2 * BATCHES + 2))
+@pytest.mark.parametrize(
+    ("threads", "stop"),
+    [*((1, stop) for stop in range(1, 2 * BATCHES + 2)), *((2, stop) for stop in (1, BATCHES, BATCHES + 3))],
+)
 def test_resume_after_any_step_equals_never_stopping(store: Store, threads: int, stop: int) -> None:
     stopped = start(store, {"threads": threads, "trainer.max_steps": stop})
     resumed = go_on(store, stopped, {"trainer.max_steps": BATCHES * EPOCHS})
-    whole, expected = never_stopped(store, threads)
+    whole, expected = never_stopped(store, {"threads": threads, "trainer.max_steps": BATCHES * EPOCHS})
     assert_same_end(whole, resumed)
     assert {key: value for key, value in values(store, resumed).items() if key in expected} == expected
 
 
 def test_a_run_resumed_after_every_step_equals_never_stopping(store: Store) -> None:
-    whole = start(store, {}, "vae")
+    whole, _ = never_stopped(store, {}, "vae")
     result = start(store, {"trainer.max_steps": 1}, "vae")
     for limit in range(2, BATCHES * EPOCHS + 1):
         result = go_on(store, result, {"trainer.max_steps": limit})
@@ -102,12 +104,12 @@ def test_a_run_resumed_after_every_step_equals_never_stopping(store: Store) -> N
 
 @pytest.mark.parametrize("target", [NET, "vae"])
 def test_a_finished_run_can_be_extended_twice(store: Store, target: str) -> None:
-    whole = start(store, {}, target)
+    whole, expected = never_stopped(store, {}, target)
     result = start(store, {"trainer.max_epochs": 1}, target)
     for epochs in (2, 3):
         result = go_on(store, result, {"trainer.max_epochs": epochs})
     assert_same_end(whole, result)
-    assert values(store, result) == values(store, whole)
+    assert values(store, result) == expected
 
 
 # A batch of 256, 512 and 1024 rows: epochs of 5, 2 and 1 steps.
@@ -174,26 +176,25 @@ def test_an_early_stopped_run_goes_on_with_more_patience(store: Store) -> None:
 @pytest.mark.parametrize("stop", [1, 2, 3, 4, 5])
 def test_resume_at_the_end_of_an_accumulation_window(store: Store, stop: int) -> None:
     settings = {"trainer.accumulate_grad_batches": 2, "trainer.max_epochs": 2}  # windows of 2, 2 and 1 batches
-    whole = start(store, settings)
+    whole, _ = never_stopped(store, settings)
     resumed = go_on(store, start(store, {**settings, "trainer.max_steps": stop}), {"trainer.max_steps": 6})
     assert_same_end(whole, resumed)
 
 
 @pytest.mark.parametrize("stop", [2, 3, 4, 6])
 def test_resume_around_validations_within_an_epoch(store: Store, stop: int) -> None:
-    whole = start(store, {"trainer.val_check_interval": 2}, "vae")
+    whole, expected = never_stopped(store, {"trainer.val_check_interval": 2}, "vae")
     stopped = start(store, {"trainer.val_check_interval": 2, "trainer.max_steps": stop}, "vae")
     resumed = go_on(store, stopped, {"trainer.max_steps": BATCHES * EPOCHS})
     assert_same_end(whole, resumed)
-    whole_values = values(store, whole)
-    assert {key: v for key, v in values(store, resumed).items() if key in whole_values} == whole_values
+    assert {key: value for key, value in values(store, resumed).items() if key in expected} == expected
 
 
 @pytest.mark.parametrize("kind", ["EpochEnd", "Plateau"])
 @pytest.mark.parametrize("stop", [3, 5, 7, 10])
 def test_what_happens_at_an_epochs_end_happens_in_a_resumed_run_too(store: Store, kind: str, stop: int) -> None:
     target = f"{Path(__file__).parent / 'broken_net.py'}:{kind}"
-    whole = start(store, {}, target)
+    whole, _ = never_stopped(store, {}, target)
     resumed = go_on(store, start(store, {"trainer.max_steps": stop}, target), {"trainer.max_steps": 15})
     assert_same_end(whole, resumed)
 
@@ -212,6 +213,16 @@ def test_what_changed_is_recorded(store: Store) -> None:
     assert tag == {"from_step": BATCHES, "changed": {"trainer.max_epochs": [1, 2]}}
 
 
+@pytest.fixture(scope="module")
+def finished(template_database: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Result]:
+    """A finished run of two epochs, and its store."""
+    folder = tmp_path_factory.mktemp("finished") / "mlruns"
+    folder.mkdir()
+    shutil.copy(template_database, folder / "mlflow.db")
+    store = locate(str(folder))
+    return store, start(store, {"trainer.max_epochs": 2})
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -222,10 +233,9 @@ def test_what_changed_is_recorded(store: Store) -> None:
         ({}, "is finished; to extend it give it more"),
     ],
 )
-def test_a_resumed_run_may_only_grow(store: Store, options: dict[str, Any], message: str) -> None:
-    result = start(store, {"trainer.max_epochs": 2})
+def test_a_resumed_run_may_only_grow(finished: tuple[Store, Result], options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        go_on(store, result, options)
+        go_on(*finished, options)
 
 
 def test_a_schedule_over_the_runs_own_length_cannot_be_extended(store: Store) -> None:

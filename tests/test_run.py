@@ -22,6 +22,8 @@ from experiments.store.read import history, read_run, runs_table
 from experiments.store.write import rehome
 
 BROKEN = Path(__file__).parent / "broken_net.py"
+UNJUDGED: dict[str, Any] = {"trainer.quality.metrics": []}
+group = pytest.mark.xdist_group("finished run")  # which is trained once
 
 
 def start(
@@ -39,8 +41,24 @@ def values(store: Store, result: Result, key: str) -> list[float]:
     return [float(value) for value in history(store, result.run_id, [key])["value"]]
 
 
-def test_a_finished_run_has_everything_that_repeats_and_explains_it(store: Store) -> None:
-    result = start(store, {}, label=Label("mine", {"purpose": "test"}, "a note"))
+@pytest.fixture(scope="module")
+def shared(template_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """One store for the runs that are only looked at."""
+    folder = tmp_path_factory.mktemp("finished") / "mlruns"
+    folder.mkdir()
+    shutil.copy(template_database, folder / "mlflow.db")
+    return locate(str(folder))
+
+
+@pytest.fixture(scope="module")
+def finished(shared: Store) -> Result:
+    """A finished run."""
+    return start(shared, {}, label=Label("mine", {"purpose": "test"}, "a note"))
+
+
+@group
+def test_a_finished_run_has_everything_that_repeats_and_explains_it(shared: Store, finished: Result) -> None:
+    store, result = shared, finished
     record = read_run(store, result.run_id)
     assert (record.status, record.name, record.note, record.kind) == ("FINISHED", "mine", "a note", "run")
     assert record.params["model.latent_dim"] == "2"
@@ -55,8 +73,9 @@ def test_a_finished_run_has_everything_that_repeats_and_explains_it(store: Store
     )
 
 
-def test_every_step_and_every_epoch_has_its_values(store: Store) -> None:
-    result = start(store)
+@group
+def test_every_step_and_every_epoch_has_its_values(shared: Store, finished: Result) -> None:
+    store, result = shared, finished
     assert steps(store, result, "train/loss") == list(range(10))
     assert steps(store, result, "val/elbo") == [4, 9]
     assert values(store, result, "epoch") == [0.0, 1.0]
@@ -64,9 +83,10 @@ def test_every_step_and_every_epoch_has_its_values(store: Store) -> None:
     assert np.allclose(np.sum(shares, axis=0), 1.0)
 
 
-def test_mlflow_reads_the_run_and_its_data(store: Store) -> None:
-    result = start(store)
-    found = MlflowClient(store.url).get_run(result.run_id)
+@group
+def test_mlflow_reads_the_run_and_its_data(shared: Store, finished: Result) -> None:
+    result = finished
+    found = MlflowClient(shared.url).get_run(result.run_id)
     assert found.data.metrics["val/elbo"] == pytest.approx(result.metrics["val/elbo"])
     assert found.inputs is not None
     assert [item.dataset.name for item in found.inputs.dataset_inputs] == ["digits"]
@@ -74,7 +94,7 @@ def test_mlflow_reads_the_run_and_its_data(store: Store) -> None:
 
 
 def test_validation_improves_in_every_epoch_of_the_shipped_config(store: Store) -> None:
-    result = run(resolve("vae", overrides={"trainer.quality_every": 20}), store=store)
+    result = run(resolve("vae", overrides={"trainer.quality.metrics": []}), store=store)
     curve = values(store, result, "val/elbo")
     assert len(curve) == 20
     assert (np.diff(curve) > 0).all()
@@ -112,10 +132,11 @@ def test_the_step_axis_counts_batches_not_optimizer_steps(store: Store) -> None:
     assert steps(store, result, "train/loss") == list(range(7))
 
 
-def test_equal_seeds_give_equal_numbers_and_others_do_not(store: Store) -> None:
-    first, again, other = start(store), start(store), start(store, {"seed": 1})
-    assert values(store, first, "train/loss") == values(store, again, "train/loss")
-    assert values(store, first, "train/loss") != values(store, other, "train/loss")
+@group
+def test_equal_seeds_give_equal_numbers_and_others_do_not(shared: Store, finished: Result) -> None:
+    first, (again, other) = finished, (start(shared, {**UNJUDGED, "seed": seed}) for seed in (0, 1))
+    assert values(shared, first, "train/loss") == values(shared, again, "train/loss")
+    assert values(shared, first, "train/loss") != values(shared, other, "train/loss")
 
 
 def test_no_secret_reaches_the_store(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +167,7 @@ def test_no_secret_reaches_the_store(store: Store, tmp_path: Path, monkeypatch: 
 
 
 def test_a_moved_store_opens_and_its_paths_are_mended(store: Store, tmp_path: Path) -> None:
-    result = start(store, {"trainer.quality.metrics": []})
+    result = start(store, UNJUDGED)
     moved = tmp_path / "elsewhere" / "mlruns"
     moved.parent.mkdir()
     shutil.move(store.folder, moved)

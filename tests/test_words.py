@@ -177,8 +177,8 @@ def runs(writer: Writer) -> Writer:
     return writer
 
 
-NAMES = ("eins", "zwei", "drei", "vier", "vae", "run", "last", "ckpt", "config", "yaml", "model", "seed", "optimizer")
-NAMES += ("latent", "dim", "lr", "loss", "train", "val", "purpose", "paper", "sd")
+NAMES = "eins zwei drei vier vae run last ckpt config yaml model seed optimizer latent dim lr loss train val".split()
+NAMES += ["purpose", "paper", "sd"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import math
 import textwrap
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from itertools import pairwise
 from pathlib import Path as File
@@ -91,7 +91,8 @@ def _chart(evidence: Evidence, axes: Axes, words: Words) -> list[Shape]:
     scale_y, ticks_y = scale_of(ys, HEIGHT - BOTTOM, TOP, axes.log_y)
     names = list(dict.fromkeys(item.series for item in everything))
     colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
-    drawn = frame_of(axes, ticks_x, ticks_y)
+    told = replace(axes, x=phrase_in(words.language, axes.x), y=phrase_in(words.language, axes.y))
+    drawn = frame_of(told, ticks_x, ticks_y)
 
     def place(x: float, y: float) -> XY | None:
         spot = scale_x(x), scale_y(y)

@@ -53,7 +53,7 @@ OPTIONS: dict[str, tuple[str, str]] = {
     "dry_run": ("", "check everything, show what would be run or removed, and stop; no run is made or removed"),
     "effort": ("quick|full", "seconds or minutes a claim; default quick"),
     "seed": ("N", "of every random draw; default 0"),
-    "workers": ("N", "processes, one thread each"),
+    "workers": ("N", "processes, one thread each; sweep --workers 0 only begins the study, for sweep worker"),
     "set": ("KEY=VALUE *", "another value of a claim's design; its evidence is then marked custom"),
     "import": ("FILE.py *", "claims of your own: the file's tuple CLAIMS"),
     "output": ("DIR|FILE", "where the report goes: a folder or FILE.html; default here"),

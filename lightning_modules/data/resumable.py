@@ -81,7 +81,7 @@ class Resumable(EpochLoader[Batch]):
         sampler = getattr(self.loader, "sampler", None)
         if isinstance(self.loader, DataLoader) and not isinstance(sampler, DistributedSampler):
             raise ValueError(
-                f"training DataLoader with a {type(self.loader.batch_sampler).__name__} on several processes: each"
+                f"training DataLoader with a {type(sampler).__name__} and batches of its own on several processes: each"
                 " would train on every row; give it a batch_size, or a torch.utils.data.DistributedSampler"
             )
         return self.loader

@@ -339,6 +339,7 @@ def test_ticked_runs_stand_in_the_address_and_are_compared(browser: BrowserConte
         for row in range(2):  # the table is drawn on a canvas: its header is 36 pixels high, a row 35
             table.click(position={"x": 15, "y": 55 + 35 * row})
             expect(found.page.get_by_role("button", name=f"比较 {row + 1} 次运行")).to_be_visible(timeout=30_000)
+            found.settled()  # a click on a table that is just drawn anew is lost
         fields = sorted(found.page.url.partition("?")[2].split("&"))
         assert [field.partition("=")[0] for field in fields] == ["lang", "runs", "runs"]
         compare.click()

@@ -69,9 +69,7 @@ def hostile_findings(writer: Writer) -> None:
     columns["count"] = [0.0, 1.0, 5.0]
     table = pa.table({"word": [SCRIPT, IMAGE, FORMULA], **columns})
     parquet.write_table(table, writer.store.run_folder(words) / "words.parquet")
-    run_id = writer.run(
-        SCRIPT, experiment="mine-apriori", tags={"taolu.kind": "rules"}, metrics={"baskets": [math.nan]}
-    )
+    run_id = writer.run(name, experiment="mine-apriori", tags={"taolu.kind": "rules"}, metrics={"baskets": [math.nan]})
     found = mine_itemsets([[SCRIPT, IMAGE, MARKS], [SCRIPT, FORMULA], [SCRIPT, UNICODE]], 0.1)
     writer.file(run_id, "note.txt", IMAGE)
     parquet.write_table(rules_table(rules(found, 0.1).sorted()), writer.store.run_folder(run_id) / "rules.parquet")

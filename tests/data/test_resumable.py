@@ -1,14 +1,17 @@
 import random
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler, RandomSampler, TensorDataset
 
 from lightning_modules.data.loader import TensorLoader
-from lightning_modules.data.resumable import Resumable
+from lightning_modules.data.resumable import Resumable, divided
 from tests.data.recording import one_of, resumed_sequences
 
 VALIDATION = TensorLoader((torch.arange(6.0),), 4, sampling=None)
@@ -79,7 +82,47 @@ def test_a_loader_without_a_length_is_refused() -> None:
         Resumable(batch for batch in [torch.zeros(1)])  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_processes_together_train_on_the_rows_of_one(drop_last: bool) -> None:
+    def rows(size: int) -> list[list[float]]:
+        plain = DataLoader(TensorDataset(torch.arange(11.0)), size, shuffle=True, drop_last=drop_last)
+        loader: Resumable[list[Tensor]] = Resumable(plain, seed=3)
+        loader.sampler.set_epoch(1)
+        return [batch[0].tolist() for batch in loader]
+
+    parts = []
+    for rank in range(2):
+        with one_of(2, rank):
+            parts.append(rows(2))
+    together = [[*first, *second] for first, second in zip(*parts, strict=True)]
+    alone = rows(4)
+    assert together == [alone[0], alone[1], *([] if drop_last else [alone[2][:2]])]  # of 3 rows, 1 for each
+
+
 def test_a_loader_that_shows_every_process_every_row_is_refused() -> None:
-    message = "^training DataLoader with a RandomSampler on several processes: each would train on every row; give it a"
+    batches = BatchSampler(RandomSampler(Augmented()), 2, drop_last=False)
+    loader = DataLoader(Augmented(), sampler=batches, batch_size=None)
+    message = (
+        "^training DataLoader with a BatchSampler and batches of its own on several processes: each would train on"
+    )
     with one_of(2, 0), pytest.raises(ValueError, match=message):
-        values_of(Resumable(shuffling()))
+        values_of(Resumable(loader))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 4), st.booleans())
+def test_validation_shows_every_row_to_one_process_in_equally_many_batches(
+    n_rows: int, batch_size: int, n_processes: int, shuffle: bool
+) -> None:
+    n_processes = min(n_processes, n_rows)
+    rows: list[float] = []
+    counts = set()
+    for rank in range(n_processes):
+        with one_of(n_processes, rank):
+            loader = divided([DataLoader(TensorDataset(torch.arange(n_rows)), batch_size, shuffle=shuffle)])[0]
+            batches = [batch[0].tolist() for batch in loader]
+            assert shuffle or [batch[0] for batch in batches] == [loader.first_row(i) for i in range(len(loader))]
+        counts.add(len(batches))
+        rows += chain(*batches)
+    assert sorted(rows) == list(range(n_rows))
+    assert len(counts) == 1

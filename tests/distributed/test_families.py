@@ -18,6 +18,7 @@ from experiments.run import run
 from experiments.store.location import Store, locate
 from experiments.store.read import history, read_run, runs_table
 from tests.distributed.pair import pair
+from tests.gpt2.small import inputs
 
 KEPT = "tests/distributed/kept.py"
 pytestmark = pytest.mark.xdist_group("signals")  # the worker whose forkserver has imported everything
@@ -133,3 +134,34 @@ def test_all_processes_together_make_one_run(trained: tuple[Store, Path]) -> Non
     store, _ = trained
     table = runs_table(store)
     assert Counter(table["status"]) == {"FINISHED": 2 * len(FAMILIES)}
+
+
+def test_a_run_of_two_processes_goes_on_on_one_and_says_so(trained: tuple[Store, Path]) -> None:
+    store, folder = trained
+    run_id = (folder / "classifier.2").read_text()
+    result = resume(run_id, overrides={"trainer.devices": 1, "trainer.max_steps": STEPS + 2}, store=store)
+    assert (result.status, result.error) == ("FINISHED", "")
+    tags = read_run(store, run_id).tags
+    assert json.loads(tags["resume.2"])["changed"]["trainer.devices"] == [2, 1]
+    assert tags["taolu.processes"] == "1"
+    assert list(history(store, run_id, ["train/loss"])["step"])[-2:] == [STEPS, STEPS + 1]
+
+
+def train_all(place: str, given: dict[str, dict[str, Any]]) -> None:
+    """Three steps and a validation of each experiment."""
+    for name, settings in given.items():
+        result = run(resolve(name, overrides=settings), store=locate(place))
+        assert (result.status, result.error) == ("FINISHED", ""), (name, result.error)
+
+
+@pytest.mark.slow
+def test_every_shipped_experiment_runs_on_two_processes(store: Store, tmp_path: Path) -> None:
+    short = {
+        "trainer.devices": 2, "trainer.accelerator": "cpu", "trainer.max_epochs": None, "trainer.max_steps": 3,
+        "trainer.limit_train_batches": 48, "trainer.val_check_interval": 1.0, "threads": 1,
+    }  # fmt: skip
+    names = sorted(file.stem for file in Path("experiments/configs").glob("*.yaml"))
+    given = {name: {**short, **inputs(name, tmp_path)} for name in names}
+    given["classifier"] |= {"trainer.dynamics": ["noise", "sharpness", "updates"], "trainer.dynamics_every": 1}
+    pair(train_all, tmp_path / "ranks", str(store.folder), given)
+    assert Counter(runs_table(store, kinds=("run",))["status"]) == {"FINISHED": len(names)}

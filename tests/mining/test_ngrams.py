@@ -298,6 +298,15 @@ def test_a_disk_that_fills_up_while_spilling_is_told_in_one_line_and_resumed(tmp
     assert spill(tmp_path / "a.txt", str(tmp_path / "spilled"), 100_000_000, tmp_path) == str(left)
 
 
+@pytest.fixture
+def heeding_ctrl_c() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt: a shell's background job is born ignoring it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeding_ctrl_c")
 def test_ctrl_c_ends_a_count_in_processes_and_it_resumes(tmp_path: Path) -> None:
     text = random_text(300)
     settings_: dict[str, Any] = {"min_count": 2, "memory": 0.2, "folder": tmp_path}
