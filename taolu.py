@@ -485,7 +485,7 @@ def sweep(
     axes = [f"{key}={json.dumps(list(values))[1:-1]}" for key, values in (grid or {}).items()]
     given = {"name": name, "grid": axes, "repeats": seeds, "n_trials": n_trials, "sampler": sampler, "pruner": pruner}
     design = read_design(target, words, given)
-    conduct = Conduct(workers, timeout, trial_timeout, resume)
+    conduct = Conduct(workers, timeout=timeout, trial_timeout=trial_timeout, resume=resume)
     return trials_table(conduct_sweep(design, conduct, store=locate(store), say=say).study)
 
 

@@ -120,6 +120,7 @@ def files(name: str, folder: Path) -> dict[str, Any]:
 
 def fitted(name: str, folder: Path, steps: int, device: str, precision: Any, **more: Any) -> dict[str, Any]:
     """Losses of so many steps, the validation after them, and what the module draws or writes then."""
+    pl.seed_everything(0, verbose=False)
     module, data, settings = parts(name, folder, steps)
     window = int(settings.get("accumulate_grad_batches", 1))
     losses = Losses(steps * window)

@@ -1,13 +1,14 @@
-"""What a second process and a server bring and cost: sweeps on PostgreSQL.
+"""What a second process and a server bring and cost: sweeps on PostgreSQL, counting of n-grams, training by DDP.
 
-Run: python benchmarks/scale.py [sweep]; needs PostgreSQL (apt-get install postgresql), and for speed-ups an idle
-machine: they are left out otherwise. What is measured replaces its part of results/scale.json.
+Run: python benchmarks/scale.py [sweep] [mining] [training]; sweep needs PostgreSQL (apt-get install postgresql), and
+speed-ups an idle machine: they are left out otherwise. What is measured replaces its part of results/scale.json.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -16,8 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
-from measure import machine, versions
+from measure import machine, median, versions
 
 sys.path.append(str(Path(__file__).parents[1]))
 
@@ -28,12 +30,16 @@ from experiments.store.studies import find_study
 from experiments.sweep import Queue
 from experiments.tally import Tally
 from experiments.trial import COMPLETE, Outcome
+from mining.ngrams import count
 from tests.postgres import Server, served
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
+PACKAGES = ("optuna", "mlflow", "sqlalchemy", "torch", "pytorch-lightning", "numpy", "distributed")
 IDLE = 0.3  # load average below which two processes can be compared with one
 TRIALS, LARGE = 60, 1000
 TARGETS = {"coordination_ms_at_most": 50.0, "sweep_speed_up_at_least": 1.7}
+TARGETS |= {"counting_speed_up_at_least": 1.6, "vae_speed_up_at_least": 1.5}
+ROUNDS, MEGABYTES, BLOCK_MB = 3, 24.0, 100.0
 
 
 def sweep() -> dict[str, Any]:
@@ -142,18 +148,91 @@ def throughput(store: Store) -> dict[str, float]:
     }
 
 
+# ---- mining ---------------------------------------------------------------------------------------------------------
+
+
+def mining() -> dict[str, Any]:
+    """Megabytes of text a second whose n-grams are counted, by one process, by two, and by two workers of Dask."""
+    return {"counting": _if_idle(counting)}
+
+
+def counting() -> dict[str, float]:
+    """Medians of wall time over rounds of one, two, two of Dask; the processes are there before the watch starts."""
+    from distributed import LocalCluster
+
+    from experiments.cluster import cluster, processes
+
+    text = _zipf_text(MEGABYTES)
+    found: dict[str, list[float]] = {"1": [], "2": [], "2_of_dask": []}
+    settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    local = LocalCluster(**settings)  # type: ignore[no-untyped-call]
+    with local, processes(2) as two, cluster(local.scheduler_address) as dask:
+        for _ in range(ROUNDS):
+            for name, spread in (("1", map), ("2", two), ("2_of_dask", dask)):
+                list(spread(abs, range(8)))
+                started = time.perf_counter()
+                count(text, 4, min_count=2, memory=BLOCK_MB, map=spread)
+                found[name].append(time.perf_counter() - started)
+    seconds = {name: median(values) for name, values in found.items()}
+    return {
+        **{f"megabytes_a_second_{name}": round(MEGABYTES / each, 2) for name, each in seconds.items()},
+        "speed_up": round(seconds["1"] / seconds["2"], 2),
+        "speed_up_of_dask": round(seconds["1"] / seconds["2_of_dask"], 2),
+    }
+
+
+def _zipf_text(megabytes: float) -> str:
+    """Lines of 40 Han characters, of which the k-th is drawn by 1 / k."""
+    rng = np.random.default_rng(0)
+    chances = 1 / np.arange(1, 4001)
+    codes = rng.choice(np.arange(0x4E00, 0x4E00 + 4000), int(megabytes * 1e6 / 3), p=chances / chances.sum())
+    codes[40::41] = ord("\n")
+    return codes.astype("<i4").tobytes().decode("utf-32-le")
+
+
+# ---- training -------------------------------------------------------------------------------------------------------
+
+
+def training() -> dict[str, Any]:
+    """Images a second of a convolutional VAE at a global batch of 256, by one process of one thread and by two."""
+    return {"vae": _if_idle(vae)}
+
+
+def vae() -> dict[str, float]:
+    """Medians over rounds of the run's own measure in its last epoch; 28 x 28 pixels, which computing bounds."""
+    found: dict[int, list[float]] = {1: [], 2: []}
+    with tempfile.TemporaryDirectory() as folder:
+        images = np.random.default_rng(0).integers(0, 256, (4096, 28, 28), np.uint8)
+        labels = np.arange(4096) % 10
+        np.savez(Path(folder) / "images.npz", x_train=images, y_train=labels, x_test=images[:256], y_test=labels[:256])
+        for _ in range(ROUNDS):
+            for processes in found:
+                found[processes].append(_images_a_second(Path(folder), processes))
+    one, two = (median(values) for values in found.values())
+    return {"images_a_second_1": one, "images_a_second_2": two, "speed_up": round(two / one, 2)}
+
+
+def _images_a_second(folder: Path, processes: int) -> float:
+    options = ["--model.network", "cnn", "--data", "images", "--data.path", str(folder / "images.npz")]
+    options += ["--data.batch_size", str(256 // processes), "--trainer.devices", str(processes), "--threads", "1"]
+    options += ["--trainer.max_epochs", "2", "--trainer.quality.metrics", "[]", "--store", str(folder / "mlruns")]
+    words = [sys.executable, "-m", "experiments", "run", "vae", *options, "--json"]
+    ended = subprocess.run(words, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+    return float(json.loads(ended.stdout.splitlines()[-1])["metrics"]["time/samples_per_second"])
+
+
 def _if_idle(measure: Callable[[], dict[str, float]]) -> dict[str, float] | str:
     load = os.getloadavg()[0]
     return measure() if load < IDLE else f"not measured: load average {load:.2f}, at least {IDLE}"
 
 
-PARTS: dict[str, Callable[[], dict[str, Any]]] = {"sweep": sweep}
+PARTS: dict[str, Callable[[], dict[str, Any]]] = {"sweep": sweep, "mining": mining, "training": training}
 
 
 def main() -> None:
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in sys.argv[1:] or PARTS:
-        kept[name] = {"machine": machine(), "versions": versions("optuna", "mlflow", "sqlalchemy"), **PARTS[name]()}
+        kept[name] = {"machine": machine(), "versions": versions(*PACKAGES), **PARTS[name]()}
         print(json.dumps({name: kept[name]}, indent=1))
     RESULTS.write_text(json.dumps({**kept, "targets": TARGETS}, indent=1) + "\n")
 

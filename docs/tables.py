@@ -33,7 +33,8 @@ from experiments.store.words import SHARED
 from experiments.store.write import as_text
 
 ROOT = Path(__file__).resolve().parents[1]
-CLAIMS, DEMO, STATISTICS = (ROOT / "docs/results" / name for name in ("claims.json", "demo.json", "statistics.zh.json"))
+CLAIMS, DEMO = (ROOT / "docs/results" / name for name in ("claims.json", "demo.json"))
+PHRASES = ROOT / "experiments/store/phrases.zh.json"
 SUBJECTS = {
     5383: both("Why a variational auto-encoder works", "变分自编码器为什么能成"),
     5448: both("Minimum entropy as a principle of learning", "最小熵原理：无监督学习"),
@@ -216,8 +217,8 @@ def small(claim: Claim, language: Language) -> str:
     """
     name = str(read(CLAIMS)["claims"][claim.id]["statistic"])
     if language == "zh":
-        if name not in (names := read(STATISTICS)):
-            raise ConfigError(f"{STATISTICS.name}: lacks '{name}', of {claim.id}; add its Chinese name")
+        if name not in (names := read(PHRASES)):
+            raise ConfigError(f"{PHRASES.name}: lacks '{name}', of {claim.id}; add its Chinese name")
         name = str(names[name])
     return f"<sub>{escaped(name)}</sub>"
 

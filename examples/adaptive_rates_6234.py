@@ -162,7 +162,7 @@ print(pd.DataFrame(losses, index=pd.RangeIndex(1, 5, name="epoch")).round(3))
 
 # %%
 verdicts = taolu.claims("6234-A6.2", "6234-A6.2c", "6234-A2.3", run=True)
-Image.open(taolu.files(verdicts["run_id"].iloc[0])["plot.png"])
+Image.open(taolu.files(verdicts.set_index("id")["run_id"]["6234-A6.2c"])["plot.png"])
 
 # %% [markdown]
 # **Next.** Does a rate for each number help on a real network? `taolu claims run 6234-A4.2 6234-A4.3`. Who wins in

@@ -136,7 +136,7 @@ print(f"English / Chinese: {ratio:.2f}")
 
 # %%
 verdicts = taolu.claims("5448-E1", "5448-E3", "5448-E3.1", run=True)
-Image.open(taolu.files(verdicts["run_id"].iloc[0])["plot.png"])
+Image.open(taolu.files(verdicts.set_index("id")["run_id"]["5448-E1"])["plot.png"])
 
 # %% [markdown]
 # **Next.** A Chinese character of 9.65 bits "whatever the text" and the equality of two languages, on a real

@@ -160,7 +160,7 @@ print(repr("the " + continuation))
 
 # %%
 verdicts = taolu.claims("7292-G2.1", "7292-G2.2", "7292-G2.2c", "7292-G4.1", run=True)
-Image.open(taolu.files(verdicts["run_id"].iloc[0])["plot.png"])
+Image.open(taolu.files(verdicts.set_index("id")["run_id"]["7292-G2.2"])["plot.png"])
 
 # %% [markdown]
 # **Next.** `taolu run gpt2_pydoc --threads 1` trains a better one in five minutes, and

@@ -147,7 +147,7 @@ print(f"article {seconds['article']:.3f} s, fast {seconds['fast']:.3f} s")
 
 # %%
 verdicts = taolu.claims("5525-P3", "5525-P5", "5525-P5c", run=True)
-Image.open(taolu.files(verdicts["run_id"].iloc[0])["plot.png"])
+Image.open(taolu.files(verdicts.set_index("id")["run_id"]["5525-P5"])["plot.png"])
 
 # %% [markdown]
 # **Next.** Your own baskets: `taolu mine apriori FILE`, in any of the usual formats, then the page Rules of

@@ -142,8 +142,8 @@ print(table.round(3).to_string(index=False))
 # ## 5. The claims
 
 # %%
-verdicts = taolu.claims("6051-L1.5", "6051-L1.5c", "6051-L1.9", "6051-L1.9c", run=True)
-Image.open(taolu.files(verdicts["run_id"].iloc[0])["plot.png"])
+verdicts = taolu.claims("6051-L1.5", "6051-L1.5c", "6051-L1.6", "6051-L1.9", "6051-L1.9c", run=True)
+Image.open(taolu.files(verdicts.set_index("id")["run_id"]["6051-L1.6"])["plot.png"])
 
 # %% [markdown]
 # **Next.** Give `target` other values, or `constraint` other names (`gp`, `snr`, `sn_cold`, the article's own five

@@ -114,7 +114,7 @@ variances = torch.linalg.eigvalsh(torch.cov(pixels.T))
 for sigma in (0.1, 0.05, 0.01):
     print(f"sigma {sigma}: posterior variances {[round(sigma**2 / float(v), 5) for v in variances.flip(0)[:2]]}")
 verdicts = taolu.claims("5383-V2.1c", "5383-V2.2c", run=True)
-Image.open(taolu.files(verdicts["run_id"].iloc[0])["plot.png"])
+Image.open(taolu.files(verdicts.set_index("id")["run_id"]["5383-V2.1c"])["plot.png"])
 
 # %% [markdown]
 # **Next.** Train on draws of the prior, `taolu run vae --model.loss prior --model.n_samples 10`, and compare. The

@@ -155,7 +155,7 @@ Image.open(taolu.files(result.run_id)["media/path/00000199.png"])
 
 # %%
 verdicts = taolu.claims("5655-S4", "5655-S4.1", "5655-S4.1c", run=True)
-Image.open(taolu.files(verdicts["run_id"].iloc[0])["plot.png"])
+Image.open(taolu.files(verdicts.set_index("id")["run_id"]["5655-S4.1c"])["plot.png"])
 
 # %% [markdown]
 # **Next.** Nesterov's momentum is said to be stable for larger steps: `taolu claims run 5655-S3 5655-S3c`. Too much

@@ -121,7 +121,7 @@ print(f"the text: {gold[longest][:90]}\nthe cut:  {cut.splitlines()[longest][:90
 
 # %%
 verdicts = taolu.claims("5476-M2", "5476-M4", "5476-M4c", run=True)
-Image.open(taolu.files(verdicts["run_id"].iloc[0])["plot.png"])
+Image.open(taolu.files(verdicts.set_index("id")["run_id"]["5476-M2"])["plot.png"])
 
 # %% [markdown]
 # **Next.** Your own texts: `taolu mine lexicon FOLDER`, Chinese ones too; then the page Lexicon of

@@ -30,6 +30,7 @@ from experiments.parser import FACTS, signature_of
 from experiments.pictures import Pictures
 from experiments.quality import check_quality, quality_callbacks
 from experiments.signals import Signals
+from experiments.store.heartbeat import rank
 from experiments.store.write import RunWriter
 from experiments.strategies import OneMean, check_strategy, has_gpu, strategy_for
 from experiments.trainer import TrainerOptions, steps_of
@@ -280,12 +281,18 @@ def build_trainer(session: Session, logger: Logger) -> pl.Trainer:
         default_root_dir=folder,
         reload_dataloaders_every_n_epochs=int(growing),  # a larger batch makes another length
     )
+    if processes > 1 and not has_gpu(options) and rank() == 0 and _has_batch_norm(session.module):
+        session.say("BatchNorm on processors knows the rows of its own process alone; on GPUs, those of all processes")
     if options.precision == "64-true":
         session.module.double()  # Lightning 2.6 does so after it has loaded a checkpoint, which it thereby rounds
     use_exact_loop(trainer, checkpoints)
     if options.compile:
         session.module.compile()
     return trainer
+
+
+def _has_batch_norm(module: pl.LightningModule) -> bool:
+    return any(isinstance(part, torch.nn.modules.batchnorm._BatchNorm) for part in module.modules())
 
 
 def build_validator(options: TrainerOptions, seed: int, folder: Path, *callbacks: pl.Callback) -> pl.Trainer:
@@ -334,6 +341,12 @@ def check_session(module: pl.LightningModule, data: Any, options: TrainerOptions
             f"{type(module).__name__} optimises by hand, where Lightning accumulates nothing; use 1"
         )
     train = data[0] if isinstance(data, tuple) else data
+    n_val = getattr(train, "n_val", processes)
+    if isinstance(n_val, int) and 0 < n_val < processes and options.limit_val_batches:
+        raise ConfigError(
+            f"data: {n_val} row{'s' * (n_val > 1)} to validate on for {processes} processes, each needs one; use fewer "
+            "processes, or --trainer.limit_val_batches 0"
+        )
     if isinstance(train, ImageSet):
         train.batches_per_step = batches_per_step(type(module), module.hparams)
         last = (options.max_epochs or UNENDING) - 1  # batches never become more
@@ -446,6 +459,7 @@ def quiet() -> None:
         ".*Trying to infer the `batch_size`.*",
         ".*`training_step` returned `None`.*",
         ".*You have overridden `on_before_batch_transfer` in `LightningModule`.*",  # which data parts of ours have not
+        ".*when logging on epoch level in distributed setting.*",  # which OneMean does
         ".*callbacks used to create the checkpoint need to be provided.*",  # of a fork without early stopping
     ):
         warnings.filterwarnings("ignore", message=text)

@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from experiments.design import Design, design_of
 from experiments.errors import ConfigError, unknown
@@ -147,6 +148,7 @@ class Queue:
         self.design = design
         self._storage = open_storage(store)
         self._looked = 0.0
+        self._unsure: int | None = None  # a trial that may be ours, the database having gone away as it was taken
         if join:
             self._study = optuna.load_study(study_name=design.name, storage=self._storage)
         elif old is None:
@@ -180,22 +182,23 @@ class Queue:
         self._storage.engine.dispose()
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[Callable[[], object]]:
         """One process at a time: two that count before they ask would start one trial too many.
 
-        On a server it is one of any machine. Raises where the lock was lost meanwhile, with the server or by holding it
-        for too long.
+        On a server it is one of any machine, and what this gives is a function that raises where the lock was lost
+        meanwhile, with the server or by holding it for too long.
         """
         if self._storage.engine.dialect.name != "postgresql":
             with locked(self.store):
-                yield
+                yield lambda: None
             return
         limit = f"SET LOCAL idle_in_transaction_session_timeout = '{LONGEST_HOLD_SECONDS}s'"
         lock = f"SELECT pg_advisory_xact_lock({zlib.crc32(self.design.name.encode())})"
         with self._storage.engine.connect() as connection:
             connection.exec_driver_sql(f"{limit}; {lock}")
-            yield
-            connection.commit()
+            yield lambda: connection.exec_driver_sql("SELECT 1")
+            with suppress(SQLAlchemyError):  # gone with the server
+                connection.commit()
 
     # -- a worker's -------------------------------------------------------------------------------------------
 
@@ -204,17 +207,25 @@ class Queue:
 
         May be called again after the database went away in the middle.
         """
-        if deadline is not None and time.time() > deadline:
-            return None
-        with self.locked():
+        while deadline is None or time.time() <= deadline:
+            with suppress(optuna.exceptions.UpdateFinishedTrialError):  # by whoever has the lock since, it being lost
+                return self._take()
+        return None
+
+    def _take(self) -> Taken | None:
+        with self.locked() as holds:
             trials = self._reclaimed()
             place = self._next(trials)
             if place is None:
                 return None
             trial_id, params = self._made(place, len(trials))
-            # A trial without an owner is nobody's, and void: so it gets its lease first.
+            self._unsure = trial_id
             self._storage.record_heartbeat(trial_id)
+            # A trial without an owner is void. So it is ours only if it was there, for all to see, under the lock, and
+            # nobody who had the lock since has found it without.
+            holds()
             self._storage.set_trial_user_attr(trial_id, "owner", {**owner(), "time": time.time()})
+            self._unsure = None
         number = self._study._storage.get_trial_number_from_id(trial_id)
         return Taken(self._study, trial_id, number, _point(self.design, params))
 
@@ -314,9 +325,11 @@ class Queue:
         if running and time.monotonic() - self._looked > BEAT_SECONDS / 2:
             self._looked = time.monotonic()
             silent = silent_numbers(self._storage, self._study._study_id, running)
-        lost = [trial for trial, each in zip(running, records(running), strict=True) if is_lost(each, silent)]
+        pairs = zip(running, records(running), strict=True)
+        lost = [trial for trial, each in pairs if is_lost(each, silent) or trial._trial_id == self._unsure]
         for trial in lost:
-            self._end(trial, KILLED if "owner" in trial.user_attrs else VOID, "its process is gone")
+            is_void = "owner" not in trial.user_attrs or trial._trial_id == self._unsure
+            self._end(trial, VOID if is_void else KILLED, "its process is gone")
         return self.trials if lost else records(found)
 
     def _recover(self) -> None:
@@ -385,8 +398,6 @@ def open_storage(store: Store) -> optuna.storages.RDBStorage:
 
     Raises ConfigError when it cannot be reached.
     """
-    from sqlalchemy.exc import SQLAlchemyError
-
     url = study_url(store)
     try:
         with warnings.catch_warnings(), locked(store) if url.startswith("sqlite") else _creating(url):

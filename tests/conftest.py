@@ -24,6 +24,9 @@ for variable in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
     os.environ[variable] = "true"
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ["COLUMNS"] = "120"  # what `taolu runs` prints is as wide as the terminal
+# Read when torch and NumPy are imported: two workers on two cores whose threads wait for each other take ten times the
+# CPU time on networks as small as these.
+os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.pop("LC_ALL", None)
 os.environ["LC_MESSAGES"] = "C"  # and English, whatever the machine speaks
 
@@ -36,6 +39,14 @@ def same_main() -> Iterator[None]:
     main = sys.modules["__main__"]
     yield
     sys.modules["__main__"] = main
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """A run with more threads leaves them to this process."""
+    yield
+    if (torch := sys.modules.get("torch")) is not None and torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

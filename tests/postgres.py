@@ -68,7 +68,7 @@ class Server:
         import psycopg
 
         with psycopg.connect(f"postgresql://taolu@127.0.0.1:{self.port}/{database}", autocommit=True) as connection:
-            connection.execute(statement)  # type: ignore[call-overload]
+            connection.execute(statement)
 
 
 @contextmanager

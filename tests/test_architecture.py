@@ -25,7 +25,7 @@ FORBIDDEN = {
 # A library's only importers.
 OWNERS = {
     "mlflow": ("experiments/store/", "experiments/logger.py"),
-    "optuna": ("experiments/sweep.py", "experiments/store/studies.py"),
+    "optuna": ("experiments/sweep.py", "experiments/store/studies.py", "experiments/store/study_documents.py"),
     "dask": ("experiments/cluster.py",),
     "distributed": ("experiments/cluster.py",),
     "streamlit": ("dashboard/",),

@@ -52,7 +52,7 @@ def assert_traceback(record: RunRecord, error: str) -> None:
     assert error in (record.folder / "traceback.txt").read_text()
 
 
-def test_a_signal_to_one_process_ends_both_at_one_step_from_which_they_go_on(store: Store, tmp_path: Path) -> None:
+def test_a_signal_to_one_process_ends_both_at_one_step_with_everything_kept(store: Store, tmp_path: Path) -> None:
     pair = Pair(words(store, tmp_path), tmp_path / "first")
     wait_for(tmp_path / "diary.txt", "0 train 1 2")
     pair.send(1, signal.SIGTERM)
@@ -62,14 +62,6 @@ def test_a_signal_to_one_process_ends_both_at_one_step_from_which_they_go_on(sto
     assert (record.status, record.tags["taolu.processes"]) == ("KILLED", "2")
     assert history(store, record.run_id, ["train/loss"])["step"].tolist() == list(range(done))
     assert (f"KILLED {record.name}" in pair.said[0], pair.said[1]) == (True, "")
-    more = ["resume", record.run_id, "--trainer.max_epochs", "61", "--store", str(store.folder)]
-    again = Pair(more, tmp_path / "second")
-    wait_for(tmp_path / "diary.txt", f"1 train {done // 5 + 2} 0")
-    again.send(0, signal.SIGTERM)
-    assert again.statuses() == [143, 143]
-    steps = history(store, record.run_id, ["train/loss"])["step"].tolist()
-    assert steps == list(range(saved(record)))
-    assert len(runs_table(store)) == 1
 
 
 def test_a_process_that_fails_ends_the_run_with_its_traceback(store: Store, tmp_path: Path) -> None:
@@ -105,6 +97,7 @@ def test_tasks_of_slurm_are_one_run_that_is_preempted_goes_on_and_is_finished(st
     assert [run["status"] for run in runs_table(store).to_dict("records")] == ["FINISHED"]
 
 
+@pytest.mark.slow
 def test_processes_that_lightning_starts_end_with_rank_zero(store: Store, tmp_path: Path) -> None:
     with (tmp_path / "said.txt").open("w") as said:
         command = [sys.executable, "-m", "experiments", *words(store, tmp_path, "--id", "a")]
@@ -180,6 +173,15 @@ def test_a_signal_leaves_an_exact_checkpoint_wherever_it_comes(
     assert record.status == "KILLED"
     assert history(store, record.run_id, ["train/loss"])["step"].tolist() == list(range(saved(record)))
     assert "Traceback" not in "".join(pair.said)
+
+
+@pytest.mark.slow
+def test_resume_goes_on_with_both_processes(store: Store, tmp_path: Path) -> None:
+    assert Pair(words(store, tmp_path, epochs=1), tmp_path / "first").statuses() == [0, 0]
+    more = ["resume", "last", "--trainer.max_epochs", "3", "--store", str(store.folder)]
+    assert Pair(more, tmp_path / "second").statuses() == [0, 0]
+    assert history(store, last(store).run_id, ["train/loss"])["step"].tolist() == list(range(15))
+    assert len(runs_table(store)) == 1
 
 
 @pytest.mark.slow

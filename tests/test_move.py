@@ -549,7 +549,7 @@ def wait_until(moment: Callable[[], bool]) -> None:
     end = time.monotonic() + 120
     while not moment():
         assert time.monotonic() < end
-        time.sleep(0.001)
+        time.sleep(0.005)
 
 
 def test_a_study_that_was_half_imported_is_not_there_and_made_whole_by_the_next(
@@ -587,13 +587,15 @@ def test_parents_that_a_genetic_sampler_bred_from_are_the_same_trials(
 # ---- the verbs ------------------------------------------------------------------------------------------------------
 
 
-def test_the_verbs_say_what_they_did(one: tuple[Path, str], store: Store, tmp_path: Path, capsys: Any) -> None:
+def test_the_verbs_say_what_they_did(
+    one: tuple[Path, str], store: Store, new: Store, tmp_path: Path, capsys: Any
+) -> None:
     where, out = ["--store", str(store.folder)], str(tmp_path / "all.zip")
     assert main(["export", "--all", "--out", out, *where]) == 0
     assert capsys.readouterr().out.startswith(f"written: {out} (1 run, 0 studies, 2 files; ")
     assert main(["export", "one", "--out", out, "--json", *where]) == 0
     assert json.loads(capsys.readouterr().out)["runs"] == [one[1]]
-    assert main(["import", out, "--store", str(tmp_path / "new"), "--json"]) == 0
+    assert main(["import", out, "--store", str(new.folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["runs"] == [one[1]]
     assert main(["import", out, *where]) == 0
     assert capsys.readouterr().out == f"imported into {store.folder}: 0 runs, 0 studies; 1 were there already, equal\n"

@@ -43,6 +43,7 @@ REFUSED = [
     ("vae", FSDP, "trainer.strategy = fsdp: a VAE is needed whole; use ddp"),
     ("wgan", FSDP, "trainer.strategy = fsdp: a GAN is needed whole; use ddp"),
     ("gpt2_pydoc", FSDP, "trainer.strategy = fsdp: needs GPUs; use ddp, which processors have too"),
+    ("gpt2_finetune", TWO, "data: 1 row to validate on for 2 processes, each needs one; use fewer processes"),
     ("vae", {**TWO, "data.batch_size": 1000}, "data.batch_size = 1000 on each of 2 processes: larger than the 1437"),
 ]
 

@@ -108,7 +108,7 @@ def test_two_processes_come_to_the_weights_of_one_and_resume_to_them(trained: tu
         found = torch.load(together.folder / f"state.rank{rank}.pt")
         assert found.keys() == wanted.keys()
         for key, value in wanted.items():
-            torch.testing.assert_close(found[key], value, rtol=1e-6, atol=1e-6)
+            torch.testing.assert_close(found[key], value, rtol=1e-9, atol=1e-9)  # a resume that rounds would show
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -162,6 +162,9 @@ def test_every_shipped_experiment_runs_on_two_processes(store: Store, tmp_path: 
     }  # fmt: skip
     names = sorted(file.stem for file in Path("experiments/configs").glob("*.yaml"))
     given = {name: {**short, **inputs(name, tmp_path)} for name in names}
+    for name in ("gpt2_finetune", "gpt2_ml_finetune"):
+        given[name] |= {"data.block_size": 64}  # of the text's end are two blocks to validate on
+    given["gpt2_zh"] |= {"data.batch_size": 4}
     given["classifier"] |= {"trainer.dynamics": ["noise", "sharpness", "updates"], "trainer.dynamics_every": 1}
     pair(train_all, tmp_path / "ranks", str(store.folder), given)
     assert Counter(runs_table(store, kinds=("run",))["status"]) == {"FINISHED": len(names)}

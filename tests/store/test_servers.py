@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
@@ -10,20 +11,27 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from experiments.arrival import import_package
 from experiments.collect import collect
 from experiments.config import resolve
+from experiments.design import read_design
 from experiments.errors import ConfigError
 from experiments.logger import Logger
+from experiments.move import export
+from experiments.objectives import Objective
 from experiments.resume import resume
 from experiments.run import run
 from experiments.store.location import Store, locate
+from experiments.store.outage import patiently
 from experiments.store.read import find_run, history, read_run, runs_table
 from experiments.store.studies import find_study, study_url
 from experiments.store.write import RunWriter, open_store
+from experiments.sweep import Queue
 from tests.conftest import Writer
 from tests.logging_script import write_points
 from tests.postgres import PASSWORD, free_port, served
@@ -115,6 +123,29 @@ def test_values_written_by_many_processes_through_a_server_all_arrive(mlflow_ser
     assert set(race["status"]) == {"FINISHED"}
 
 
+def test_a_run_behind_a_server_moves_to_a_folder_with_the_files_only_the_server_has(
+    mlflow_server: str, store: Store, tmp_path: Path
+) -> None:
+    logger = Logger("moving", store=mlflow_server, store_dir=str(tmp_path / "files"))
+    server = locate(mlflow_server, str(tmp_path / "files"))
+    logger.record([("x", value, 1_790_000_000_000, step) for step, value in enumerate([0.1, math.nan, math.inf])])
+    run_id = find_run(server, "last:moving")
+    (server.run_folder(run_id) / "notes.txt").write_text("some")
+    logger.finish("FINISHED")
+    logger.close()
+    shutil.rmtree(server.artifacts)
+    export(server, [run_id], tmp_path / "one.zip")
+    assert import_package(tmp_path / "one.zip", store).runs == (run_id,)
+    assert history(store, run_id).equals(history(server, run_id))
+    moved, before = read_run(store, run_id), read_run(server, run_id)
+    assert (moved.tags, moved.params, moved.started, moved.ended) == (
+        before.tags, before.params, before.started, before.ended,
+    )  # fmt: skip
+    assert (moved.folder / "notes.txt").read_text() == "some"
+    with pytest.raises(ConfigError, match="an MLflow server gives every run a new id; import where its database is"):
+        import_package(tmp_path / "one.zip", server)
+
+
 def test_a_sweep_keeps_its_study_in_a_second_database(postgres: str, tmp_path: Path) -> None:
     files, output = tmp_path / "files", tmp_path / "output"
     net = f"{Path(__file__).parents[1] / 'sweep_net.py'}:SweepNet"
@@ -128,6 +159,29 @@ def test_a_sweep_keeps_its_study_in_a_second_database(postgres: str, tmp_path: P
     assert [trial.state for trial in find_study(store, "served").trials] == ["COMPLETE"] * 2
     assert not list(files.rglob("optuna.db"))
     assert not any(PASSWORD.encode() in path.read_bytes() for path in files.rglob("*") if path.is_file())
+
+
+def test_whoever_lost_the_studys_lock_finds_out_and_takes_its_trial_again(postgres: str, tmp_path: Path) -> None:
+    import psycopg
+    from sqlalchemy.exc import DBAPIError
+
+    design = read_design("vae", [], {"grid": ["optimizer.lr=.1,.2"], "name": "locked"})
+    queue = Queue(
+        locate(postgres, str(tmp_path / "files")), replace(design, objectives=(Objective("val/elbo", "max"),))
+    )
+    with queue.locked() as holds:
+        holds()
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'runs_optuna'"
+            connection.execute(others)
+        with pytest.raises(DBAPIError):
+            holds()
+    taken = [patiently(lambda: queue.take(None)) for _ in range(3)]
+    assert [trial.point for trial in taken if trial] == [
+        {"optimizer.lr": 0.1, "seed": 0},
+        {"optimizer.lr": 0.2, "seed": 0},
+    ]
+    queue.release()
 
 
 def test_a_server_that_does_not_answer_is_refused_in_one_line(tmp_path: Path) -> None:

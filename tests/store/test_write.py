@@ -14,28 +14,6 @@ from experiments.store.location import Store, locate
 from experiments.store.read import history, read_run, runs_table
 from experiments.store.tables import schema_revisions
 from experiments.store.write import create_run, delete_run, open_store, reopen_run, restore_run
-from tests.processes import fork
-
-
-def _write_one(folder: str, name: str) -> None:
-    writer = create_run(locate(folder), "race", name, {})
-    writer.metrics([("x", float(step), 1_790_000_000_000, step) for step in range(50)])
-    writer.finish("FINISHED")
-
-
-@pytest.mark.xdist_group("processes")
-def test_processes_that_start_together_make_one_store(tmp_path: Path) -> None:
-    folder = str(tmp_path / "new" / "mlruns")
-    processes = [fork(_write_one, folder, f"run{index}") for index in range(4)]
-    for process in processes:
-        process.join(120)
-    store = locate(folder)
-    table = runs_table(store)
-    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
-    assert len(table) == 4
-    assert all(len(history(store, run_id)) == 50 for run_id in table["run_id"])
-    with closing(sqlite3.connect(store.folder / "mlflow.db")) as connection:
-        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_the_database_schema_is_the_newest_this_mlflow_knows(store: Store) -> None:
