@@ -27,7 +27,7 @@ from experiments.workers import Workers
 
 HANG_SECONDS = 30.0  # beyond its time a trial has to reach the end of a batch before its worker is killed
 LOOK_SECONDS = 2.0  # between two looks at the study
-SCHEDULED, RUNNING = "SCHEDULED", "RUNNING"
+SCHEDULED = "SCHEDULED"
 
 T = TypeVar("T")
 
@@ -211,11 +211,11 @@ class Crew:
             trials = self.queue.trials
             tally = Tally.of(self.job.design, trials)
             others = self.queue.at_work(trials)
-            status = read_run(self.job.store, self.writer.run_id).status
-            if others or (tally.is_complete and status != RUNNING):
-                return tally, status, False
-            end_runs(self.job.store, self.job.design.name)
+            before = read_run(self.job.store, self.writer.run_id).status
             status = FINISHED if tally.done and not tally.is_broken else FAILED
+            if others or (tally.is_complete and before == status):
+                return tally, before, False
+            end_runs(self.job.store, self.job.design.name)
             if self.signals.received and not tally.is_complete:
                 status = KILLED
             self.writer.metrics([("time/wall_seconds", seconds, int(time.time() * 1000), tally.done)])

@@ -19,6 +19,7 @@ from pytorch_lightning.strategies.launchers.subprocess_script import _Subprocess
 
 from experiments.group import GRACE_SECONDS, PARENT, Word, mailbox
 from experiments.signals import Signals
+from experiments.store.location import Store
 
 POLL_SECONDS = 0.1
 
@@ -32,16 +33,24 @@ class Launcher(_SubprocessScriptLauncher):
     Args:
         launcher: Lightning's, whose place this one takes.
         word: for the processes.
+        store: of the run; a queue's item does not name it.
         signals: of this process.
         on_loss: called in a thread with the rank and exit status of a process that died when this one, which may wait
             for it for ever, has not ended by itself.
     """
 
     def __init__(
-        self, launcher: _SubprocessScriptLauncher, word: Word, signals: Signals, on_loss: Callable[[int, int], None]
+        self,
+        launcher: _SubprocessScriptLauncher,
+        word: Word,
+        *,
+        store: Store,
+        signals: Signals,
+        on_loss: Callable[[int, int], None],
     ) -> None:
         super().__init__(launcher.cluster_environment, launcher.num_processes, launcher.num_nodes)
         self._word = word
+        self._store = store
         self._signals = signals
         self._on_loss = on_loss
         self._is_over = threading.Event()
@@ -69,8 +78,8 @@ class Launcher(_SubprocessScriptLauncher):
             "WORLD_SIZE": str(self.num_processes),
         }
         for rank in range(1, self.num_processes):
-            own = {"LOCAL_RANK": str(rank), PARENT: str(os.getpid())}
-            self.procs.append(subprocess.Popen(_command(), env={**os.environ, **own}))
+            own = {"LOCAL_RANK": str(rank), PARENT: str(os.getpid()), "MLFLOW_TRACKING_URI": self._store.url}
+            self.procs.append(subprocess.Popen(_command(self._store), env={**os.environ, **own}))
 
     def losses(self) -> dict[int, int]:
         """Exit statuses of the processes that have died, by rank."""
@@ -100,19 +109,23 @@ class Launcher(_SubprocessScriptLauncher):
                 process.wait()
 
 
-def _command() -> list[str]:
+def _command(store: Store) -> list[str]:
     """What starts a process like this one: the same command, or, for a script of the user's own, that."""
     import __main__
 
     place = Path(sys.argv[0])
     if place.name == "taolu" or place.parent == Path(__file__).parent:
-        return [sys.executable, "-P", "-m", "experiments", *sys.argv[1:]]
+        is_told = store.database is not None or any(word.startswith("--store_dir") for word in sys.argv)
+        folder = [] if is_told else ["--store_dir", str(store.folder)]
+        return [sys.executable, "-P", "-m", "experiments", *sys.argv[1:], *folder]
     if __main__.__spec__ is None:
         return [sys.executable, str(place.absolute()), *sys.argv[1:]]
     return [sys.executable, "-m", __main__.__spec__.name, *sys.argv[1:]]
 
 
-def prepare(trainer: pl.Trainer, word: Word, signals: Signals, on_loss: Callable[[int, int], None]) -> None:
+def prepare(
+    trainer: pl.Trainer, word: Word, *, store: Store, signals: Signals, on_loss: Callable[[int, int], None]
+) -> None:
     """The trainer without Lightning's own handling of signals, requeuing included, and of processes that die.
 
     Its handlers end a run inside an accumulation window, and with several processes exchange tensors inside the
@@ -121,7 +134,7 @@ def prepare(trainer: pl.Trainer, word: Word, signals: Signals, on_loss: Callable
     trainer._signal_connector.register_signal_handlers = _none  # type: ignore[method-assign]
     launcher = trainer.strategy.launcher
     if isinstance(launcher, _SubprocessScriptLauncher):
-        trainer.strategy._launcher = Launcher(launcher, word, signals, on_loss)
+        trainer.strategy._launcher = Launcher(launcher, word, store=store, signals=signals, on_loss=on_loss)
 
 
 def losses(trainer: pl.Trainer) -> dict[int, int]:

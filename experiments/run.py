@@ -273,7 +273,13 @@ class Training:
     def build(self, session: Session, logger: Logger) -> pl.Trainer:
         """A trainer that records, seeds and saves, and that takes the other processes of the group with it."""
         trainer = build_trainer(session, logger)
-        prepare(trainer, _word(session), session.signals, lambda rank, code: _leave(session, logger, rank, code))
+        prepare(
+            trainer,
+            _word(session),
+            store=session.writer.store,
+            signals=session.signals,
+            on_loss=lambda rank, code: _leave(session, logger, rank, code),
+        )
         return trainer
 
     def do(self, trainer: pl.Trainer, session: Session) -> None:

@@ -21,7 +21,7 @@ from experiments.resume import load_checkpoint, steps_done
 from experiments.store.location import Store
 from experiments.store.read import RunRecord, find_run, history, read_run, runs_table
 from experiments.trainer import TrainerOptions
-from tests.processes import start, wait_for
+from tests.processes import wait_for
 from tests.ranks import Pair
 
 NET = f"{Path(__file__).parent / 'rank_net.py'}:RankNet"
@@ -252,8 +252,10 @@ def test_a_failure_under_torchrun_is_the_runs(store: Store, tmp_path: Path) -> N
 def test_stop_ends_a_run_of_two_processes_of_a_worker(store: Store, tmp_path: Path) -> None:
     here = ["--store", str(store.folder)]
     assert main(["queue", "add", *words(store, tmp_path)[1:]]) == 0
-    worker = start(["worker", "--once", *here], tmp_path / "worker.txt")
-    wait_for(tmp_path / "diary.txt", "1 train 1 2", 120)
-    assert main(["stop", "last", *here]) == 0
-    worker.join(60)
+    command = [sys.executable, "-m", "experiments", "worker", "--once", *here]
+    with (tmp_path / "worker.txt").open("w") as said:
+        worker = subprocess.Popen(command, stdout=said, stderr=said, env=alone())
+        wait_for(tmp_path / "diary.txt", "1 train 1 2", 120)
+        assert main(["stop", "last", *here]) == 0
+        assert worker.wait(60) == 1
     assert last(store).status == "KILLED"

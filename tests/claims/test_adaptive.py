@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -31,15 +30,6 @@ from lightning_modules.optimizers.rmsprop import RMSprop
 
 FAILING = {"A1.2", "A1.4", "A4.1", "A4.2", "A5.2", "A6.2", "A6.4"}
 COSTLY = {"A2.1", "A4.1", "A4.1c", "A4.2", "A4.3", "A5.3", "A7.1", "A7.2"}  # half a second of CPU and more, each
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As claims run: with two, threads wait for each other at every one of some 100,000 small operations."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def label(claim: Claim) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -35,15 +34,6 @@ from lightning_modules.gpt2.network import from_config, new_config
 FAILING = {"G2.2", "G6.1"}
 CHEAP = tuple(claim for claim in (*optimizer_memory.CLAIMS, *generation.CLAIMS) if "G2.3" not in claim.id)
 SHAPES = [Shape(order, width=16, length=12) for order in ("gpt2", "gpt2_ml")]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As claims run."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def label(claim: Claim) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -33,15 +32,6 @@ from lightning_modules.lipschitz.spectral import ColdSpectralNorm, MatrixMap
 
 FAILING = {"L1.5", "L1.6", "L1.7", "L1.8", "L1.9", "L2.3", "L2.4", "L4.1", "L6", "L9"}
 CHEAP = (*matrix_norms.CLAIMS, *dirac.CLAIMS)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As claims run: with two, threads wait for each other at every small operation."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

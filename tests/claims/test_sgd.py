@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -32,15 +31,6 @@ FAIL = [
     "S1.1", "S2", "S2.1", "S2.3", "S2.6", "S3", "S3.1", "S4.1", "S4.2", "S4.3",
     "S4.4", "S4.5", "S7", "S7.1", "S7.5", "S8", "S9.2", "S10", "S10.3",
 ]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As claims run."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 # S1, S8

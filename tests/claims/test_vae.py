@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -22,15 +21,6 @@ from experiments.claims.verdict import decide
 
 FAILING = {"V1.2", "V2.1", "V4", "V4.1"}
 SHORT = {"steps": "20", "models": "2"}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As claims run."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_every_label_from_v1_to_v8_has_a_claim() -> None:
