@@ -460,6 +460,7 @@ def quiet() -> None:
         ".*`training_step` returned `None`.*",
         ".*You have overridden `on_before_batch_transfer` in `LightningModule`.*",  # which data parts of ours have not
         ".*when logging on epoch level in distributed setting.*",  # which OneMean does
+        ".*Grad strides do not match bucket view strides.*",  # of 1-channel kernels in channels_last
         ".*callbacks used to create the checkpoint need to be provided.*",  # of a fork without early stopping
     ):
         warnings.filterwarnings("ignore", message=text)
