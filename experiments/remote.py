@@ -35,13 +35,23 @@ def here(sources: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
     Raises:
         ConfigError: An address whose protocol is unknown or needs another package, where there is nothing, or that
-            nobody lets us read.
+            nobody lets us read; and those raised while the block lasts, with the address for the copy's path.
     """
     with tempfile.TemporaryDirectory(prefix="taolu-sources-") as folder:
-        yield tuple(
-            _copied(source, Path(folder) / str(number)) if is_address(source) else source
+        copies = {
+            source: _copied(source, Path(folder) / str(number))
             for number, source in enumerate(sources)
-        )
+            if is_address(source)
+        }
+        try:
+            yield tuple(copies.get(source, source) for source in sources)
+        except ConfigError as error:
+            said = str(error)
+            for source, copy in copies.items():
+                said = said.replace(copy, redact(source))
+            if said == str(error):
+                raise
+            raise ConfigError(said) from error
 
 
 def _copied(address: str, folder: Path) -> str:
