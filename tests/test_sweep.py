@@ -117,8 +117,9 @@ def test_a_killed_worker_costs_nothing_but_time(store: Store, tmp_path: Path) ->
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_sweep_that_can_be_gone_on_with(store: Store, tmp_path: Path, signum: int, status: int) -> None:
     diary = tmp_path / "diary"
-    arguments = ["--data.batch_size", "512", "--model.pause", "0.2", "--model.diary", str(diary)]
-    arguments += ["--trainer.max_epochs", "2", "--grid", "model.lr=.1,.2"]
+    n_epochs = "2" if signum == signal.SIGINT else "20"  # gone on with to the end, or not
+    arguments = ["--data.batch_size", "512", "--model.pause", "0.6", "--model.diary", str(diary)]
+    arguments += ["--trainer.max_epochs", n_epochs, "--grid", "model.lr=.1,.2"]
     sweep = Sweep(store, tmp_path / "0", *arguments)
     wait_for(diary, "epoch 1")
     assert sweep.process.pid is not None
