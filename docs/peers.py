@@ -271,6 +271,48 @@ def optimizers(language: Language) -> str:
     return "\n".join(lines)
 
 
+# ---- scale ----------------------------------------------------------------------------------------------------------
+
+
+def scale(language: Language) -> str:
+    """What two processes give over one, and what a trial on a server costs beside its training."""
+    found = read("scale")
+    sweep, counting, vae = found["sweep"]["throughput"], found["mining"]["counting"], found["training"]["vae"]
+    rows = (
+        (both("trials of a sweep a second, PostgreSQL", "扫描每秒的试验数，PostgreSQL"), sweep, "trials_a_second_", ""),
+        (both("MB of text counted a second", "每秒计数的文本（MB）"), counting, "megabytes_a_second_", ""),
+        (both("the same, two workers of Dask", "同上，Dask 的两个工作者"), counting, "megabytes_a_second_", "_of_dask"),
+        (both("images a second, convolutional VAE, ddp", "每秒的图像数，卷积 VAE，ddp"), vae, "images_a_second_", ""),
+    )
+    lines = [
+        both("| what | one process | two | speed-up |", "| 内容 | 一个进程 | 两个 | 加速 |")[language],
+        "|---|---|---|---|",
+    ]
+    for what, figures, key, kind in rows:
+        if isinstance(figures, str):  # the machine was not idle
+            lines.append(f"| {what[language]} | {both('not measured', '未测')[language]} | | |")
+            continue
+        one, two, ratio = figures[f"{key}1"], figures[f"{key}2{kind}"], figures[f"speed_up{kind}"]
+        lines.append(f"| {what[language]} | {short(one)} | {short(two)} | {short(ratio)} |")
+    lines += [
+        "",
+        both(
+            "| beside the training of a trial, PostgreSQL | worker | server |",
+            "| 一个试验在训练之外，PostgreSQL | 工作者 | 服务器 |",
+        )[language],
+        "|---|---|---|",
+    ]
+    names = {
+        "grid": both("a grid", "网格"),
+        "tpe": both("TPE, pruned, its own computing included", "TPE，带剪枝，含其自身的计算"),
+        "random_of_1000": both("random, pruned, 1,000 trials before", "随机，带剪枝，之前已有 1,000 个试验"),
+    }
+    for name, what in names.items():
+        each = found["sweep"]["coordination"][name]
+        lines.append(f"| {what[language]} | {each['client_ms']:.0f} ms | {each['server_ms']:.0f} ms |")
+    return "\n".join(lines)
+
+
 def gan_quality(language: Language) -> str:
     """What each GAN came to in equal processor time, with intervals over the seeds."""
     found = read("gan_quality")

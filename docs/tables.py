@@ -116,6 +116,7 @@ def filled(text: str, path: Path) -> str:
         "performance": lambda: peers.performance(language),
         "optimizers": lambda: peers.optimizers(language),
         "gan_quality": lambda: peers.gan_quality(language),
+        "scale": lambda: peers.scale(language),
     } | {key: lambda key=key: question(key, language) for key in QUESTIONS}
     names = re.findall(r"^<!-- (\S+) -->$", text, flags=re.M)
     for name in dict.fromkeys(names):

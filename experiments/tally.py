@@ -140,7 +140,7 @@ class Tally:
         rows = [[*keys, *names, words("column_trials")]]
         for cell in cells:
             pairs = zip(cell.means, cell.deviations, strict=True)
-            figures = [f"{number:.5g}" for pair in pairs for number in pair]
+            figures = [text for mean, sd in pairs for text in (f"{mean:.5g}", "" if math.isnan(sd) else f"{sd:.5g}")]
             numbers = ", ".join(str(trial.number) for trial in cell.trials)
             rows.append([*(word(cell.point.get(key)) for key in keys), *figures, numbers])
         yield from aligned(rows)

@@ -206,6 +206,28 @@ def test_an_address_that_gives_nothing_is_refused(taolu: Taolu, source: str, mes
         assert message in refused(taolu("mine", miner, source))
 
 
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("broken.txt", "memory://bucket/broken.txt: byte 0 is not UTF-8"),
+        ("*.dat", "memory://bucket/*.dat: "),
+        ("none", "memory://bucket/none: "),
+    ],
+)
+def test_what_is_wrong_with_a_copy_is_said_of_its_address(
+    taolu: Taolu,  # noqa: F811
+    bucket: str,
+    source: str,
+    message: str,
+) -> None:
+    files = {"broken.txt": b"\xff\xff\xff", "a.dat": b"\xff\xff\xff", "b.dat": b"", "none/empty.txt": b""}
+    fsspec.filesystem("memory").pipe({f"/bucket/{name}": content for name, content in files.items()})
+    for miner in ("lexicon", "apriori"):
+        said = refused(taolu("mine", miner, f"{bucket}/{source}"))
+        assert message in said
+        assert "taolu-sources" not in said
+
+
 def test_what_would_lie_outside_of_its_folder_is_refused(bucket: str) -> None:
     fsspec.filesystem("memory").store["/outside/../evil.txt"] = fsspec.filesystem("memory").store["/bucket/baskets.csv"]
     with pytest.raises(ConfigError, match="which would lie outside"), here(["memory://outside"]):

@@ -389,6 +389,7 @@ def test_a_byte_that_changed_is_refused_with_the_files_name(one: tuple[Path, str
         (lambda path: path.write_bytes(path.read_bytes()[:-500]), "no zip, or a part of one"),
         (lambda path: path.write_bytes(b"no zip at all"), "no zip, or a part of one"),
         (lambda path: path.unlink(), "no such file; write one: taolu export --all --out one.zip"),
+        (lambda path: (path.unlink(), path.mkdir()), "a folder; give the FILE.zip that taolu export wrote"),
         (lambda path: zipfile.ZipFile(path, "w").close(), "not one that taolu export writes: it has no manifest.json"),
         (lambda path: rewritten(path, {"manifest.json": b'{"format": 1, "taolu": "9.9"}'}), "is damaged"),
         (
@@ -401,7 +402,7 @@ def test_a_byte_that_changed_is_refused_with_the_files_name(one: tuple[Path, str
         (lambda path: rewritten(path, {"run.json": lambda text: text.replace('"files"', '"other"')}), "KeyError"),
         (lambda path: rewritten(path, {"run.json": lambda text: text.replace('"user_id"', '"x) --"')}), "no column"),
     ],
-    ids=["torn", "no zip", "absent", "empty", "no entries", "newer", "up", "root", "name", "field", "column"],
+    ids=["torn", "no zip", "absent", "folder", "empty", "no entries", "newer", "up", "root", "name", "field", "column"],
 )  # fmt: skip
 def test_a_file_that_export_did_not_write_is_refused_and_nothing_is_written(
     one: tuple[Path, str], new: Store, tmp_path: Path, change: Callable[[Path], Any], message: str

@@ -210,7 +210,14 @@ def test_a_table_of_runs_has_no_english_word(runs: Writer, taolu: Taolu, line: s
 
 
 @pytest.mark.parametrize("line", ["runs", "show eins", "diff eins zwei", "report eins zwei", "queue", "list", "claims"])
-def test_json_is_the_same_in_both_languages(runs: Writer, taolu: Taolu, line: str) -> None:  # noqa: F811
+def test_json_is_the_same_in_both_languages(
+    runs: Writer,
+    taolu: Taolu,  # noqa: F811
+    line: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where report.html goes
     english, chinese = both(taolu, *line.split(), "--json")
     assert english.json == chinese.json
     assert [*map(str, english.json)] == [*map(str, chinese.json)]
@@ -254,6 +261,7 @@ def test_a_sweep_is_told_in_both_languages() -> None:
     ]
     tally = Tally.of(design, trials)
     assert next(tally.table(CHINESE)).split()[-2:] == ["标准差", "试验"]
+    assert list(tally.table(CHINESE))[1].split() == ["0.1", "1", "0"]  # one seed has no deviation
     assert tally.counts(CHINESE) == "完成 2/2  进行中 0  失败 1  提前结束 1"
     assert list(tally.table(CHINESE))[-2:] == [
         "试验 1（optimizer.lr 0.1）出错: no",

@@ -364,11 +364,21 @@ def _claimed(claim: Statement, say: Say) -> str:
 
 
 def _in_words(evidence: Mapping[str, Any], say: Say) -> dict[str, Any]:
-    """The evidence, of whatever quality, with its statistic and the names of its axes in the page's language."""
+    """The evidence, of whatever quality, with its statistic, axes and series named in the page's language."""
     language, axes = _language(say), evidence.get("axes")
     if isinstance(axes, Mapping):
         axes = {**axes, **{side: phrase_in(language, str(axes.get(side, ""))) for side in ("x", "y")}}
-    return {**evidence, "statistic": phrase_in(language, str(evidence.get("statistic", ""))), "axes": axes}
+    told = {key: _series_in(language, evidence.get(key)) for key in ("points", "theory")}
+    return {**evidence, **told, "statistic": phrase_in(language, str(evidence.get("statistic", ""))), "axes": axes}
+
+
+def _series_in(language: Language, rows: object) -> object:
+    if language == "en" or not isinstance(rows, list):
+        return rows
+    return [
+        {**row, "series": phrase_in(language, str(row.get("series", "")))} if isinstance(row, Mapping) else row
+        for row in rows
+    ]
 
 
 def _formula(claim: Statement) -> None:

@@ -127,7 +127,7 @@ def _wanted(words: pa.Table, say: Say) -> Wanted:
 
 def _columns(say: Say) -> dict[str, Any]:
     number_of = st.column_config.NumberColumn
-    forms = {"count": "%d", "probability": "%.2e", "saved_bits": "%.0f"}
+    forms = {"count": "%d", "probability": "%.2e", "fstar": "%.4f", "saved_bits": "%.0f"}
     return {
         "word": st.column_config.TextColumn(say("lexicon_word"), pinned=True),
         **{name: number_of(say(f"lexicon_{name}"), format=forms.get(name, "%.2f")) for name in NUMBERS},

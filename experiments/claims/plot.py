@@ -134,12 +134,13 @@ def _legend(evidence: Evidence, colours: dict[str, str], words: Words) -> list[S
     drawn: list[Shape] = []
     x, y = WIDTH - RIGHT + 14, TOP + 8
     for name in measured:
-        drawn += [Dot(x + 8, y - 4, colours[name]), *_label(x + 22, y, words.known(f"plot_{name or 'measured'}", name))]
-        y += 18 + 13 * (len(_wrapped(name)) - 1)
+        text = phrase_in(words.language, name or "measured")
+        drawn += [Dot(x + 8, y - 4, colours[name]), *_label(x + 22, y, text)]
+        y += 18 + 13 * (len(_wrapped(text)) - 1)
     is_told = False  # that dark dashes are theory
     for name in theory:
         colour = INK if name in measured else colours[name]
-        text = words("plot_theory") if not name or name in measured else name
+        text = words("plot_theory") if not name or name in measured else phrase_in(words.language, name)
         if text == words("plot_theory") and is_told:
             continue
         is_told = is_told or text == words("plot_theory")

@@ -50,16 +50,17 @@ def _list(words: list[str], options: Options) -> int:
     if options.get("json"):
         print_json({name: describe(name) for name in experiment_names()})
         return 0
-    lang = lang_of(options)
-    for name in experiment_names():
-        head = describe(name)
-        print(f"{name:16} {lang.why(name, head.get('why', ''))}")
-        print(f"{'':16} {' '.join(head.get('run', '').split(chr(10))[0].split())}")
     from experiments.design import SWEEPS, sweep_names
 
+    lang = lang_of(options)
+    wide = max(map(len, (*experiment_names(), *sweep_names())))
+    for name in experiment_names():
+        head = describe(name)
+        print(f"{name:{wide}} {lang.why(name, head.get('why', ''))}")
+        print(f"{'':{wide}} {' '.join(head.get('run', '').split(chr(10))[0].split())}")
     print(f"\n{lang('list_sweeps')}")
     for name in sweep_names():
-        print(f"{name:16} {lang.why(name, describe(name, SWEEPS).get('why', ''))}")
+        print(f"{name:{wide}} {lang.why(name, describe(name, SWEEPS).get('why', ''))}")
     print(f"\n{lang('list_hint')}")
     return 0
 

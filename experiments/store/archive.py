@@ -140,6 +140,8 @@ def opened(path: Path) -> Iterator[Package]:
 
     Raises ConfigError in one line for a file that `export` did not write, or that is damaged.
     """
+    if path.is_dir():
+        raise ConfigError(f"{path}: a folder; give the FILE.zip that taolu export wrote")
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; write one: taolu export --all --out {path.name}")
     try:

@@ -102,6 +102,14 @@ def test_a_claim_has_its_page_with_its_history_and_its_command(claims: Store, la
     assert "-1.03" in texts(app).replace("\\", "")
 
 
+def test_a_chart_names_its_series_in_the_pages_language(writer: Writer) -> None:
+    points = [{"x": 1, "y": 1.0, "series": "measured"}, {"x": 1, "y": 2.0, "series": "momentum"}, "no point"]
+    write(writer, "5655-S1", "holds", content=json.dumps(document("5655-S1", points=points)))
+    for language, names in (("en", ["measured", "momentum"]), ("zh", ["测得", "动量"])):
+        chart, *_ = open_page("claims", writer.store, language, claim="5655-S1").get("plotly_chart")
+        assert [trace["name"] for trace in json.loads(chart.proto.spec)["data"]][1:] == names
+
+
 def test_a_claim_never_run_says_the_command(claims: Store) -> None:
     app = open_page("claims", claims, claim="5655-S9")
     assert not app.exception
