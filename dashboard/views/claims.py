@@ -176,7 +176,7 @@ def _table(now: Standing, article: str, say: Say) -> None:
         column_config={
             "claim": config.TextColumn(say("claim"), width=90),
             "verdict": config.TextColumn(say("verdict"), width=120),
-            "statement": config.TextColumn(say("statement"), width=560),
+            "statement": config.TextColumn(say("statement"), width=480),
             "measured": config.TextColumn(say("measured")),
             "claimed": config.TextColumn(say("claimed")),
             "form": config.TextColumn(say("form")),

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 
 def _claims(words: list[str], options: Options) -> int:
+    if words and words[0][:4].isdecimal():  # an article, or a claim
+        raise ConfigError(f"{words[0]}: to do what with? as in: taolu claims run {words[0]}, or: check {words[0]}")
     return run_task("claims", TASKS, words, options, default="")
 
 

@@ -70,6 +70,8 @@ def test_a_mistyped_claim_or_task_is_refused_with_the_closest(store: Store, caps
     assert "did you mean '5655-S1'" in capsys.readouterr().err
     assert taolu_claims(store, "shwo", "5655-S1") == 2
     assert "unknown task 'shwo' (did you mean 'show'?)" in capsys.readouterr().err
+    assert main(["claims", "5655"]) == 2
+    assert "to do what with? as in: taolu claims run 5655" in capsys.readouterr().err
 
 
 def test_the_report_is_one_page_without_network_and_markdown(
