@@ -217,7 +217,7 @@ CLAIMS = (
     ),
     claim(
         id="7292-G7.2",
-        statement="With 64 labels a classifier that first read unlabelled sentences tells 10 in 100 more of them right.",
+        statement="With 64 labels a classifier that first read unlabelled sentences is right on 10 in 100 more.",
         statement_zh="先读无标注句子，再用 64 个标签训练分类器，准确率提高十个百分点以上。",
         formula=r"a_{\text{pre-trained}} - a_{\text{new}} \ge 0.1",
         probe=label_gain,

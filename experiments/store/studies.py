@@ -191,8 +191,8 @@ def importances(store: Store, name: str, objective: int = 0) -> dict[str, float]
                 evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
                 target=lambda trial: trial.values[objective],
             )
-        except (ValueError, RuntimeError, IndexError, ImportError):  # fewer than two trials, or nothing varies
-            return {}
+        except (ValueError, RuntimeError, IndexError, ImportError, AssertionError):
+            return {}  # fewer than two trials, or nothing varies, or values whose variance overflows
     return {key: float(share) for key, share in found.items()}
 
 
